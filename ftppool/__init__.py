@@ -1,0 +1,82 @@
+"""Bounded, leak-proof FTP and SFTP sessions for servers that allow few connections.
+
+::
+
+    from ftppool import upload_batch
+
+    upload_batch(["report.csv", "photos"], "ftp://user:secret@host/inbox", max_per_ip=3)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ftppool._version import __version__
+
+if TYPE_CHECKING:
+    from ftppool.errors import (
+        AuthError as AuthError,
+        BatchError as BatchError,
+        ConfigError as ConfigError,
+        ConnectError as ConnectError,
+        ConnectionLost as ConnectionLost,
+        FTPPoolError as FTPPoolError,
+        HostKeyError as HostKeyError,
+        LeakWarning as LeakWarning,
+        LeaseReturned as LeaseReturned,
+        PoolClosed as PoolClosed,
+        PoolTimeout as PoolTimeout,
+        RemoteRejected as RemoteRejected,
+        ServerBusy as ServerBusy,
+        TLSError as TLSError,
+        TransferError as TransferError,
+        VerifyError as VerifyError,
+        WouldDeadlock as WouldDeadlock,
+    )
+    from ftppool.lease import Lease as Lease
+    from ftppool.pool import FTPPool as FTPPool, upload_batch as upload_batch
+    from ftppool.report import BatchReport as BatchReport, Outcome as Outcome, Status as Status
+    from ftppool.retry import RetryPolicy as RetryPolicy
+    from ftppool.session import Session as Session
+    from ftppool.stats import (
+        CloseReport as CloseReport,
+        Holder as Holder,
+        PoolStats as PoolStats,
+    )
+    from ftppool.target import FTPConfig as FTPConfig, Target as Target
+
+_HOMES = {
+    "ftppool.errors": (
+        "AuthError BatchError ConfigError ConnectError ConnectionLost FTPPoolError HostKeyError"
+        " LeakWarning LeaseReturned PoolClosed PoolTimeout RemoteRejected ServerBusy TLSError"
+        " TransferError VerifyError WouldDeadlock"
+    ),
+    "ftppool.lease": "Lease",
+    "ftppool.pool": "FTPPool upload_batch",
+    "ftppool.report": "BatchReport Outcome Status",
+    "ftppool.retry": "RetryPolicy",
+    "ftppool.session": "Session",
+    "ftppool.stats": "CloseReport Holder PoolStats",
+    "ftppool.target": "FTPConfig Target",
+}
+_WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [  # noqa: PLE0604 - the names of _WHERE, which a test compares with the imports above
+    "__version__",
+    *_WHERE,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: ftplib, ssl and tenacity cost most of the start."""
+    home = _WHERE.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ftppool' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,197 @@
+"""What the gate and the transfer engine ask of a protocol driver."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+from ftppool.refusals import Reply
+
+__all__ = [
+    "Address",
+    "Driver",
+    "Entry",
+    "FileOps",
+    "OpenFailed",
+    "Timeouts",
+    "Watch",
+    "Wire",
+    "reset",
+    "shut_down",
+]
+
+LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A resolved server address: where the cap is counted.
+
+    Attributes:
+        family: ``socket.AF_INET`` or ``AF_INET6``.
+        ip: The address without a scope or brackets.
+        port: The control port.
+    """
+
+    family: int
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Limits in seconds; none of them may be None, so that nothing waits for ever.
+
+    Attributes:
+        connect: TCP connect and greeting.
+        io: One reply, or silence on a data connection.
+        quit: The polite end of a session.
+    """
+
+    connect: float = 15.0
+    io: float = 60.0
+    quit: float = 3.0
+
+
+class OpenFailed(Exception):
+    """No session came of a connect; `reply` says in which phase and in what words.
+
+    The socket is closed already. What it means (refusal, wrong password …) is decided by the gate,
+    which knows how many sessions are open. `__cause__` is what the protocol library raised.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+class Watch(Protocol):
+    """How a driver tells the gate how far an open has come."""
+
+    def connecting(self, sock: socket.socket) -> None:
+        """The socket exists: shutting it down ends the open."""
+
+    def greeted(self) -> None:
+        """The server has accepted the connection (220, or the SSH banner)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a directory listing.
+
+    Attributes:
+        name: The last component of the path.
+        kind: ``"file"``, ``"dir"``, ``"link"`` or ``"other"``.
+        size: Bytes, or None where the server does not say.
+        modified: Seconds since the epoch (UTC), or None where the server does not say.
+    """
+
+    name: str
+    kind: str
+    size: int | None = None
+    modified: float | None = None
+
+
+class FileOps(Protocol):
+    """Files on the server, one protocol-independent call each; raises only our errors.
+
+    Paths are as the server takes them: absolute, or relative to the login directory.
+    """
+
+    def store(self, path: str, source: BinaryIO, on_bytes: Callable[[int], None]) -> int:
+        """Write `source` up to its end to `path` and wait for the server's word; bytes sent."""
+
+    def retrieve(self, path: str, sink: Callable[[memoryview], object]) -> int:
+        """Read the whole of `path`; bytes received."""
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file, or None where the server cannot tell; raises if there is none."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, over an existing one where the server allows it."""
+
+    def remove(self, path: str) -> None:
+        """Delete a file."""
+
+    def mkdir(self, path: str) -> None:
+        """Make one directory; its parent must exist."""
+
+    def rmdir(self, path: str) -> None:
+        """Delete an empty directory."""
+
+    def is_directory(self, path: str) -> bool:
+        """True if `path` is an existing directory."""
+
+    def scan(self, path: str) -> Sequence[Entry]:
+        """List a directory, without ``.`` and ``..``."""
+
+    def working_directory(self) -> str:
+        """The login directory, absolute."""
+
+
+class Wire(Protocol):
+    """A logged-in connection. It belongs to a slot and is used by one thread at a time."""
+
+    def looks_alive(self) -> bool:
+        """Look at the socket, without a round trip: an idle session has nothing to say."""
+
+    def check(self) -> bool:
+        """Ask the server for a sign of life: one round trip."""
+
+    def lend(self) -> Any:
+        """Hand the connection to a borrower in the state as after login."""
+
+    def files(self, loan: Any) -> FileOps:
+        """The file calls over what :meth:`lend` gave."""
+
+    def take_back(self, loan: Any) -> bool:
+        """End a loan; True if the session is clean and may be lent again. No I/O."""
+
+    def end(self) -> bool:
+        """Say goodbye within the quit time-out and close; True if the server said it too."""
+
+    def cut(self) -> None:
+        """Break the connection now, from any thread, so that whoever waits on it returns."""
+
+
+class Driver(Protocol):
+    """Makes sessions of one target.
+
+    Attributes:
+        places: Borrowers that one connection serves at a time.
+    """
+
+    places: int
+
+    def open(self, address: Address, watch: Watch) -> Wire:
+        """Connect and log in, within the time-outs.
+
+        Raises:
+            OpenFailed: Always when no session came of it; nothing stays open then.
+        """
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with RST: a plain close (FIN) would tell an FTP server "that was the whole file"."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+    except OSError:
+        pass  # not connected any more: close() is all that is left
+    finally:
+        sock.close()
+
+
+def shut_down(socks: Iterable[socket.socket]) -> None:
+    """Wake whoever waits on these sockets; the sockets stay open for their owner to close."""
+    for sock in socks:
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it was not connected, or is closed already

@@ -1,0 +1,230 @@
+"""FTP sessions: connect, log in, lend, and the polite end."""
+
+from __future__ import annotations
+
+import contextlib
+import ftplib
+import select
+import socket
+import sys
+import time
+
+from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down
+from ftppool.drivers.ftp_files import FTPFiles
+from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
+from ftppool.drivers.replies import ReplyReader
+from ftppool.errors import FTPPoolError
+from ftppool.refusals import Phase, Reply
+from ftppool.target import FTPConfig, Target
+
+__all__ = ["FTPDriver", "FTPWire"]
+
+LINGER = 1.0
+"""Seconds to wait for the server's FIN after its 221; Pure-FTPd frees the slot only then."""
+
+
+class FTPDriver:
+    """Makes FTP sessions of one target."""
+
+    places = 1
+
+    def __init__(self, target: Target, config: FTPConfig, timeouts: Timeouts) -> None:
+        self._target = target
+        self._config = config
+        self._timeouts = timeouts
+
+    def open(self, address: Address, watch: Watch) -> Wire:
+        """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
+        phase = Phase.CONNECT
+        sock: socket.socket | None = None
+        try:
+            sock = self._connect(address, watch)
+            phase = Phase.GREETING
+            wire = FTPWire(self._target, self._config, self._timeouts, sock, address)
+            wire.greet()
+            watch.greeted()
+            phase = Phase.LOGIN
+            wire.log_in()
+            return wire
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if isinstance(error, (*ftplib.all_errors, UnicodeError)):
+                raise OpenFailed(_reply(phase, error)) from error
+            raise
+
+    def _connect(self, address: Address, watch: Watch) -> socket.socket:
+        if self._config.socket_factory is not None:
+            sock = self._config.socket_factory(self._target.host, address.port)
+            watch.connecting(sock)
+        else:
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            try:
+                watch.connecting(sock)
+                sock.settimeout(self._timeouts.connect)
+                if self._config.source_address is not None:
+                    sock.bind(self._config.source_address)
+                sock.connect((address.ip, address.port))
+            except BaseException:
+                sock.close()
+                raise
+        sock.settimeout(self._timeouts.connect)
+        _tune(sock)
+        return sock
+
+
+class FTPWire:
+    """One FTP control connection in a slot."""
+
+    def __init__(
+        self,
+        target: Target,
+        config: FTPConfig,
+        timeouts: Timeouts,
+        sock: socket.socket,
+        address: Address,
+    ) -> None:
+        self._target = target
+        self._config = config
+        self._timeouts = timeouts
+        self._address = address
+        self._control = Control(
+            sock,
+            ReplyReader(sock, config.encoding),
+            target.host,
+            target.user,
+            timeouts.quit,
+        )
+
+    # -- the beginning -----------------------------------------------------------------------------
+
+    def greet(self) -> None:
+        """Read the server's greeting."""
+        ftp = self._new_handle()
+        self._control.welcome = ftp.getresp()
+        self._control.outstanding = 0  # nobody asked for the greeting
+
+    def log_in(self) -> None:
+        """Send user name and password."""
+        self._control.sock.settimeout(self._timeouts.io)
+        ftp = self._new_handle()
+        self._control.login_reply = ftp._log_in(self._target.user, self._target.secret())
+        self._control.tainted = False  # by USER and PASS, which are not for borrowers
+
+    # -- one loan after another --------------------------------------------------------------------
+
+    def looks_alive(self) -> bool:
+        """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
+        return self._control.clean and not _readable(self._control.sock)
+
+    def check(self) -> bool:
+        """Send NOOP."""
+        ftp = self._new_handle()
+        try:
+            ftp.voidcmd("NOOP")
+        except ftplib.all_errors:
+            self._control.tainted = True
+        finally:
+            ftp._give_back()
+        return self._control.clean
+
+    def lend(self) -> LeasedFTP:
+        """Hand out a fresh object on the connection, in the login directory."""
+        control = self._control
+        ftp = self._new_handle()
+        if control.moved:
+            ftp.voidcmd(f"CWD {control.home}")
+            control.moved = False
+        return ftp
+
+    def files(self, loan: LeasedFTP) -> FTPFiles:
+        """The file calls, in binary type."""
+        return FTPFiles(loan, str(self._address), self._timeouts.io)
+
+    def take_back(self, loan: LeasedFTP) -> bool:
+        """End a loan; the object is harmless from now on."""
+        clean = self._control.clean and not (self._control.moved and not self._control.home)
+        loan._give_back()
+        with contextlib.suppress(OSError):
+            self._control.sock.settimeout(self._timeouts.io)
+        return clean
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def end(self) -> bool:
+        """Close data connections, say QUIT where the server still listens, and close."""
+        control = self._control
+        control.leave()
+        try:
+            if not control.said_goodbye:
+                control.said_goodbye = self._quit(time.monotonic() + self._timeouts.quit)
+            if control.said_goodbye:
+                self._read_to_eof()
+        except (OSError, EOFError, ValueError, FTPPoolError):
+            pass  # the peer is gone; what counts is that our end is closed
+        finally:
+            control.sock.close()
+        return control.said_goodbye
+
+    def cut(self) -> None:
+        """Break control and data connections from any thread."""
+        self._control.tainted = True
+        shut_down([self._control.sock, *self._control.open_data])
+
+    def _quit(self, deadline: float) -> bool:
+        """Send QUIT and read up to 221; replies that a borrower left unread come first."""
+        control = self._control
+        control.sock.settimeout(max(0.001, deadline - time.monotonic()))
+        control.sock.sendall(b"QUIT\r\n")
+        while (left := deadline - time.monotonic()) > 0:
+            control.sock.settimeout(left)
+            line = control.reader.readline()
+            if line[:4] == "221 ":
+                return True
+            if not line or line[:4] == "421 ":
+                return False
+        return False
+
+    def _read_to_eof(self) -> None:
+        deadline = time.monotonic() + min(LINGER, self._timeouts.quit)
+        while (left := deadline - time.monotonic()) > 0:
+            self._control.sock.settimeout(left)
+            if not self._control.sock.recv(4096):
+                return
+
+    def _new_handle(self) -> LeasedFTP:
+        ftp = leased_class(self._config.ftp_class)()
+        ftp.encoding = self._config.encoding
+        ftp.set_pasv(self._config.passive)
+        ftp.trust_server_pasv_ipv4_address = self._config.trust_pasv_address
+        ftp.source_address = self._config.source_address
+        ftp._take(self._control, self._timeouts.io)
+        return ftp
+
+
+def _reply(phase: Phase, error: BaseException) -> Reply:
+    """What the server said, or what the system said where the server said nothing."""
+    text = str(error)
+    if isinstance(error, ftplib.Error) and text[:3].isdigit():
+        return Reply(phase, int(text[:3]), text)
+    return Reply(phase, None, text or type(error).__name__)
+
+
+def _readable(sock: socket.socket) -> bool:
+    try:
+        if sys.platform == "win32":
+            return bool(select.select([sock], [], [], 0)[0])
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        return bool(poller.poll(0))
+    except (OSError, ValueError):
+        return True  # closed: as good as an EOF
+
+
+def _tune(sock: socket.socket) -> None:
+    """Send small commands at once, and notice a peer that vanished in a long transfer."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)

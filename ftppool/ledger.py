@@ -1,0 +1,562 @@
+"""The pure slot machine of one server address: no lock, thread, socket or clock call.
+
+Theory
+------
+A *slot* is room for one connection at the address. It is taken before the TCP connect and is free
+again only after the connection is closed **and** the server has had time to notice::
+
+    FREE -> OPENING -> OPEN -> CLOSING -> SETTLING -> FREE
+                 \\__________________________/   (refused or failed: OPENING -> SETTLING)
+                  \\______________________________/  (no permit from the limiter: OPENING -> FREE)
+
+A slot that is not FREE is in :attr:`Ledger.slots`; a free one is only a number, the difference to
+the effective cap. A slot has one or more *places*, one for each borrower that its session can serve
+at a time. ``place.owner`` is the one truth about who has what: None, the :class:`Waiter` that it
+was handed to, or the :class:`Owner` (a lease) that accepted it. It is changed by one store, and all
+counts are derived. "Idle" and "leased" are therefore not states of a slot but what its owners say.
+
+Two kinds of callers exist. The gate's own threads report what became of connections
+(:meth:`Ledger.opened`, :meth:`Ledger.closed` …); no signal handler ever runs there. Borrowers'
+threads call :meth:`Ledger.wait`, :meth:`Ledger.accept`, :meth:`Ledger.release` … and may be torn
+out of any line by a KeyboardInterrupt. So these publish in the new place before they forget the
+old one, and :meth:`Ledger.pump` is idempotent: it repairs and assigns everything from
+``place.owner`` and ``waiter.alive``, and every event calls it. Opening and closing is not an
+action that is returned (an interrupt would lose it) but a state that :meth:`Ledger.claim_jobs`
+finds.
+
+The caller holds the gate's lock around every call and passes ``now`` in seconds of a monotonic
+clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from typing_extensions import override
+
+from ftppool.errors import FTPPoolError, PoolClosed
+
+__all__ = ["Event", "Ledger", "Owner", "Place", "Slot", "State", "Tenant", "Totals", "Waiter"]
+
+FIRST_SETTLE = 0.05
+"""Seconds a closed slot stays taken. After 20 ms none of the four servers measured refused."""
+LONGEST_SETTLE = 0.5
+"""Seconds; ProFTPD's listener may take 0.41 s to notice a closed connection."""
+MEMORY = 1.0
+"""Seconds for which an ended connection still explains a refusal."""
+
+
+class State(Enum):
+    """What a slot is doing."""
+
+    FREE = "free"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    SETTLING = "settling"
+
+
+class Event(Enum):
+    """What moves a slot to another state."""
+
+    OPEN = "open"
+    OPENED = "opened"
+    OPEN_FAILED = "open failed"
+    DENIED = "denied"
+    CLOSE = "close"
+    CLOSED = "closed"
+    SETTLED = "settled"
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.FREE, Event.OPEN): State.OPENING,
+    (State.OPENING, Event.OPENED): State.OPEN,
+    (State.OPENING, Event.OPEN_FAILED): State.SETTLING,
+    (State.OPENING, Event.DENIED): State.FREE,
+    (State.OPEN, Event.CLOSE): State.CLOSING,
+    (State.CLOSING, Event.CLOSED): State.SETTLING,
+    (State.SETTLING, Event.SETTLED): State.FREE,
+}
+
+
+class Owner(Protocol):
+    """Whoever holds a place; `thread` tells borrowers apart when a deadlock is looked for."""
+
+    @property
+    def thread(self) -> Hashable:
+        """The identity under which this owner would wait for another place."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What happened to one pool at this address since it came; the fields are those of PoolStats."""
+
+    opened: int = 0
+    closed: int = 0
+    quits: int = 0
+    cut: int = 0
+    refused: int = 0
+    connect_failed: int = 0
+    acquired: int = 0
+    reused: int = 0
+    acquire_timeouts: int = 0
+    wait_seconds: float = 0.0
+    wait_max: float = 0.0
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Tenant:
+    """One pool's terms at this address. All times are seconds.
+
+    Attributes:
+        cap: The pool's ``max_per_ip``.
+        places: Borrowers that one connection of it can serve at a time.
+        max_idle: How long an unused session is kept.
+        learned: What refusals that spoke of this user taught, or None.
+        generation: Sessions of an older generation end as soon as nobody uses them.
+        closed: True once the pool was closed.
+        totals: What happened to it so far.
+    """
+
+    cap: int
+    places: int = 1
+    max_idle: float = 30.0
+    learned: int | None = None
+    generation: int = 0
+    closed: bool = False
+    totals: Totals = field(default_factory=Totals)
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """A borrower in the queue: served when `place` or `error` is set.
+
+    Attributes:
+        threads: The thread that waits, and behind it the one on whose behalf it works, if any (the
+            caller of a batch waits as well while its workers do).
+    """
+
+    tenant: Tenant
+    threads: tuple[Hashable, ...]
+    since: float
+    alive: bool = True
+    place: Place | None = None
+    error: FTPPoolError | None = None
+
+    @property
+    def served(self) -> bool:
+        """True once there is something to wake up for."""
+        return self.place is not None or self.error is not None
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """What one borrower uses of a session."""
+
+    slot: Slot
+    owner: Waiter | Owner | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """Room for one connection, from before its connect until the server has forgotten it."""
+
+    tenant: Tenant
+    generation: int
+    state: State = State.FREE
+    claimed: bool = False
+    greeted: bool = False
+    doomed: bool = False
+    session: Any = None
+    used: bool = False
+    last_used: float = 0.0
+    expires: float = float("inf")
+    settled_at: float = 0.0
+    places: list[Place] = field(default_factory=list)
+
+    def move(self, event: Event) -> None:
+        """Change the state as the table says; anything else is a bug of ours."""
+        self.state = TRANSITIONS[self.state, event]
+        self.claimed = False
+
+    @property
+    def idle(self) -> bool:
+        """True if the session is open and nobody has a place of it."""
+        return self.state is State.OPEN and all(place.owner is None for place in self.places)
+
+    @property
+    def connected(self) -> bool:
+        """True if the server counts, or may still count, a connection for this slot."""
+        return self.greeted or bool(self.places)
+
+    @override
+    def __repr__(self) -> str:
+        owners = [type(place.owner).__name__ for place in self.places if place.owner is not None]
+        return f"<Slot {self.state.value}{' doomed' if self.doomed else ''} {owners}>"
+
+
+class Ledger:
+    """Slots, waiters, back-off and learned cap of one address."""
+
+    def __init__(self) -> None:
+        self.slots: list[Slot] = []
+        self.waiters: dict[Waiter, None] = {}
+        self.freed: list[Slot] = []
+        self.learned: int | None = None
+        self.not_before = 0.0
+        self.failures = 0
+        self.last_failure: FTPPoolError | None = None
+        self.settle = FIRST_SETTLE
+        self._ended: deque[float] = deque(maxlen=64)
+
+    # -- what borrowers do (any line may be the last one) ------------------------------------------
+
+    def wait(self, waiter: Waiter, now: float) -> None:
+        """Put a borrower at the end of the queue, and serve it if that can be done at once."""
+        if waiter.tenant.closed:
+            waiter.error = PoolClosed("the pool is closed; make a new one")
+            return
+        self.waiters[waiter] = None
+        self.pump(now)
+
+    def cancel(self, waiter: Waiter, now: float) -> None:
+        """Take a borrower out of the queue; what it was given goes to the next one."""
+        waiter.alive = False
+        self.pump(now)
+
+    def accept(self, waiter: Waiter, owner: Owner, now: float) -> Place:
+        """Turn what the waiter was given into what `owner` holds."""
+        place = waiter.place
+        assert place is not None and place.owner is waiter, "bug: accepted what was not given"
+        place.owner = owner
+        waiter.alive = False
+        self.waiters.pop(waiter, None)
+        totals, waited = waiter.tenant.totals, now - waiter.since
+        totals.acquired += 1
+        totals.reused += place.slot.used
+        totals.wait_seconds += waited
+        totals.wait_max = max(totals.wait_max, waited)
+        place.slot.used = True
+        return place
+
+    def decline(self, waiter: Waiter, now: float) -> None:
+        """The session that the waiter was given proved dead: end it, keep the turn."""
+        place = waiter.place
+        assert place is not None, "bug: declined what was not given"
+        place.slot.doomed = True
+        waiter.place = None
+        place.owner = None
+        self.pump(now)
+
+    def release(self, place: Place, owner: Owner, now: float, *, doom: bool = False) -> bool:
+        """Give a place back; with `doom` its session ends when its last borrower has gone.
+
+        Returns:
+            False if `owner` did not hold the place (any more); nothing is changed then.
+        """
+        if place.owner is not owner:
+            return False
+        slot = place.slot
+        if doom or slot.tenant.max_idle <= 0:
+            slot.doomed = True
+        slot.last_used = now
+        place.owner = None
+        self.pump(now)
+        return True
+
+    def deadlocked(self, waiter: Waiter) -> bool:
+        """Tell whether this waiter's turn can never come.
+
+        That is so if its thread holds a place and every other place is held by threads that wait
+        as well, with no slot on its way and no room for one.
+        """
+        if waiter.served or len(self.slots) < self.effective:
+            return False
+        waiting = {
+            thread
+            for other in self.waiters
+            if other.alive and not other.served
+            for thread in other.threads
+        }
+        holders: set[Hashable] = set()
+        for slot in self.slots:
+            if slot.state is not State.OPEN:
+                return False
+            for place in slot.places:
+                if place.owner is None or isinstance(place.owner, Waiter):
+                    return False
+                holders.add(place.owner.thread)
+        return holders <= waiting and not holders.isdisjoint(waiter.threads)
+
+    # -- what the gate's threads report ------------------------------------------------------------
+
+    def claim_jobs(self) -> Iterator[Slot]:
+        """Hand out each slot that is to be opened or closed, once."""
+        for slot in self.slots:
+            if slot.state in (State.OPENING, State.CLOSING) and not slot.claimed:
+                slot.claimed = True
+                yield slot
+
+    def greeted(self, slot: Slot, now: float) -> None:
+        """The server has said 220: from now on it counts this connection."""
+        slot.greeted = True
+        self.pump(now)
+
+    def opened(self, slot: Slot, session: object, now: float, *, expires: float) -> None:
+        """A session is logged in; it may be lent until `expires`."""
+        slot.session = session
+        slot.places = [Place(slot) for _ in range(slot.tenant.places)]
+        slot.last_used = now
+        slot.expires = expires
+        slot.move(Event.OPENED)
+        self.failures = 0
+        self.last_failure = None
+        slot.tenant.totals.opened += 1
+        self.pump(now)
+
+    def open_failed(
+        self, slot: Slot, error: FTPPoolError, now: float, *, delay: float, for_good: bool
+    ) -> None:
+        """No session came of it.
+
+        Args:
+            error: Goes to the waiters of this slot's pool if `for_good`, else is only remembered.
+            delay: Seconds before the next connection to this address may be tried.
+            for_good: True if another try would end the same way.
+        """
+        self.not_before = max(self.not_before, now + delay)
+        slot.greeted = False
+        slot.settled_at = now + self.settle
+        slot.move(Event.OPEN_FAILED)
+        if for_good:
+            self.failures = 0
+            self._fail_waiters(slot.tenant, error)
+        else:
+            self.failures += 1
+            self.last_failure = error
+        self.pump(now)
+
+    def refused(
+        self, slot: Slot, now: float, *, hint: int | None, of_user: bool, of_server: bool
+    ) -> None:
+        """Learn from a refusal: call before :meth:`open_failed`.
+
+        Args:
+            hint: The number in the server's sentence, if it speaks of this client.
+            of_user: True if the words are about this user, not about the address.
+            of_server: True if they are about all clients together, which teaches nothing.
+        """
+        ended = sum(1 for when in self._ended if now - when < MEMORY)
+        others = [other for other in self.slots if other is not slot and other.connected]
+        closing = sum(1 for other in others if other.state is not State.OPEN)
+        if ended or closing:
+            # The server had not yet noticed one of our own closes: give it longer the next time.
+            self.settle = min(LONGEST_SETTLE, self.settle * 2)
+        if of_user:
+            others = [other for other in others if other.tenant is slot.tenant]
+        connections = len(others) + ended
+        if of_server or not connections:
+            return  # somebody else holds the places: nothing to learn
+        limit = max(1, min(connections, hint or connections))
+        if of_user:
+            slot.tenant.learned = min(limit, slot.tenant.learned or limit)
+        else:
+            self.learned = min(limit, self.learned or limit)
+
+    def denied(self, slot: Slot, now: float, *, delay: float) -> None:
+        """The limiter had no permit; nothing was connected."""
+        self.not_before = max(self.not_before, now + delay)
+        slot.move(Event.DENIED)
+        self.slots.remove(slot)
+        self.pump(now)
+
+    def closed(self, slot: Slot, now: float, *, politely: bool) -> None:
+        """The connection is closed; the server may need a moment to notice."""
+        slot.settled_at = now + self.settle
+        slot.session = None
+        slot.move(Event.CLOSED)
+        totals = slot.tenant.totals
+        totals.closed += 1
+        totals.quits += politely
+        totals.cut += not politely
+        self.pump(now)
+
+    def revoke(self, slot: Slot, now: float) -> None:
+        """Take a session away from its borrowers, who did not give it back in time."""
+        slot.doomed = True
+        for place in slot.places:
+            place.owner = None
+        self.pump(now)
+
+    # -- what the pool's owner does ----------------------------------------------------------------
+
+    def expire(self, tenant: Tenant, now: float) -> None:
+        """End all sessions that a pool has now as soon as nobody uses them."""
+        tenant.generation += 1
+        self.pump(now)
+
+    def shut(self, tenant: Tenant, now: float) -> None:
+        """Close a pool: its waiters fail now, its sessions end when they are given back."""
+        tenant.closed = True
+        self._fail_waiters(tenant, PoolClosed("the pool was closed while this waited for a session"))
+        self.pump(now)
+
+    # -- the rules ---------------------------------------------------------------------------------
+
+    @property
+    def cap(self) -> int | None:
+        """The smallest ``max_per_ip`` of the pools that hold or wait; None if none does."""
+        caps = [slot.tenant.cap for slot in self.slots]
+        caps += [waiter.tenant.cap for waiter in self.waiters if waiter.alive]
+        return min(caps, default=None)
+
+    @property
+    def effective(self) -> int:
+        """How many slots may be taken now: the cap, lowered by what refusals taught, at least 1."""
+        limits = [limit for limit in (self.cap, self.learned) if limit is not None]
+        return max(1, min(limits, default=1))
+
+    def pump(self, now: float) -> list[Waiter]:
+        """Repair and assign everything; idempotent.
+
+        Returns:
+            The waiters that have something to wake up for.
+        """
+        self._drop_the_dead()
+        self._settle(now)
+        self._retire(now)
+        if self.waiters:
+            self._serve(now)
+        self._retire_unused(now)
+        return [waiter for waiter in self.waiters if waiter.served]
+
+    def next_deadline(self, now: float) -> float | None:
+        """When the next thing happens by the clock alone, in the caller's clock; None if never."""
+        times = [slot.settled_at for slot in self.slots if slot.state is State.SETTLING]
+        for slot in self.slots:
+            if slot.idle:
+                times.append(min(slot.expires, slot.last_used + slot.tenant.max_idle))
+        if self.waiters and self.not_before > now:
+            times.append(self.not_before)
+        return min(times, default=None)
+
+    def count(self, state: State, tenant: Tenant | None = None) -> int:
+        """Count the slots in a state, of one pool or of all."""
+        return sum(
+            1
+            for slot in self.slots
+            if slot.state is state and (tenant is None or slot.tenant is tenant)
+        )
+
+    def _drop_the_dead(self) -> None:
+        for slot in self.slots:
+            for place in slot.places:
+                owner = place.owner
+                if isinstance(owner, Waiter):
+                    if not owner.alive:
+                        place.owner = None
+                    elif owner.place is None:
+                        owner.place = place
+        for waiter in [waiter for waiter in self.waiters if not waiter.alive]:
+            self.waiters.pop(waiter, None)
+
+    def _settle(self, now: float) -> None:
+        for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
+            if slot.settled_at <= now:
+                if slot.connected:
+                    self._ended.append(now)
+                self.freed.append(slot)
+                self.slots.remove(slot)
+                slot.move(Event.SETTLED)
+
+    def _retire(self, now: float) -> None:
+        idle = [slot for slot in self.slots if slot.idle]
+        for slot in idle:
+            tenant = slot.tenant
+            if (
+                slot.doomed
+                or tenant.closed
+                or slot.generation != tenant.generation
+                or now >= slot.expires
+            ):
+                slot.move(Event.CLOSE)
+        surplus = sum(1 for slot in self.slots if slot.state in (State.OPENING, State.OPEN))
+        surplus -= self.effective
+        for slot in sorted(idle, key=lambda slot: slot.last_used)[: max(0, surplus)]:
+            if slot.state is State.OPEN:
+                slot.move(Event.CLOSE)
+
+    def _retire_unused(self, now: float) -> None:
+        for slot in self.slots:
+            if slot.idle and now >= slot.last_used + slot.tenant.max_idle:
+                slot.move(Event.CLOSE)
+
+    def _serve(self, now: float) -> None:
+        promised: Counter[Tenant] = Counter()
+        for slot in self.slots:
+            if slot.state is State.OPENING:
+                promised[slot.tenant] += slot.tenant.places
+        coming = self.count(State.CLOSING) + self.count(State.SETTLING)
+        for waiter in self.waiters:
+            if waiter.served or not waiter.alive:
+                continue
+            tenant = waiter.tenant
+            place = self._free_place(tenant)
+            if place is not None:
+                place.owner = waiter
+                waiter.place = place
+            elif promised[tenant] > 0:
+                promised[tenant] -= 1
+            elif self._at_own_limit(tenant):
+                continue
+            elif len(self.slots) < self.effective:
+                if self._may_open(now):
+                    self._open(tenant)
+                    promised[tenant] += tenant.places - 1
+            elif coming > 0:
+                coming -= 1
+            else:
+                self._end_idle_of_another(tenant)
+
+    def _free_place(self, tenant: Tenant) -> Place | None:
+        best: Place | None = None
+        for slot in self.slots:
+            if slot.tenant is not tenant or slot.state is not State.OPEN or slot.doomed:
+                continue
+            if slot.generation != tenant.generation:
+                continue
+            if best is None or slot.last_used > best.slot.last_used:
+                best = next((place for place in slot.places if place.owner is None), best)
+        return best
+
+    def _at_own_limit(self, tenant: Tenant) -> bool:
+        if tenant.learned is None:
+            return False
+        return sum(1 for slot in self.slots if slot.tenant is tenant) >= tenant.learned
+
+    def _may_open(self, now: float) -> bool:
+        # One by one up to the greeting, so that a refusal stops the next one; after a refusal one
+        # by one up to the login, which is where ProFTPD refuses.
+        for slot in self.slots:
+            if slot.state is State.OPENING and (self.failures or not slot.greeted):
+                return False
+        return now >= self.not_before
+
+    def _open(self, tenant: Tenant) -> None:
+        slot = Slot(tenant, tenant.generation)
+        slot.move(Event.OPEN)
+        self.slots.append(slot)
+
+    def _end_idle_of_another(self, tenant: Tenant) -> None:
+        idle = [slot for slot in self.slots if slot.idle and slot.tenant is not tenant]
+        if idle:
+            min(idle, key=lambda slot: slot.last_used).move(Event.CLOSE)
+
+    def _fail_waiters(self, tenant: Tenant, error: FTPPoolError) -> None:
+        for waiter in self.waiters:
+            if waiter.tenant is tenant and not waiter.served:
+                waiter.error = error

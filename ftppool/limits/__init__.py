@@ -1,0 +1,1 @@
+"""Permits beyond one pool: what must be asked before a connection may be opened."""

@@ -1,0 +1,571 @@
+"""The pool: what users import."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import difflib
+import ftplib
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypedDict, Unpack, cast
+
+from ftppool.batch import Batch
+from ftppool.drivers.base import Address, Driver, FileOps, Timeouts
+from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
+from ftppool.events import Event
+from ftppool.gate import Cancel, Client, Gate, gate_for
+from ftppool.inputs import Input, Source, jobs
+from ftppool.lease import Lease
+from ftppool.limits.base import Limiter
+from ftppool.limits.process import ProcessLimiter
+from ftppool.report import BatchReport, Outcome
+from ftppool.retry import RetryPolicy
+from ftppool.route import Route
+from ftppool.session import Session
+from ftppool.stats import CloseReport, PoolStats
+from ftppool.target import FTPConfig, Target
+from ftppool.transfer.directories import Directories
+from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
+
+__all__ = ["FTPPool", "PoolOptions", "upload_batch"]
+
+log = logging.getLogger("ftppool")
+
+
+class PoolOptions(TypedDict, total=False):
+    """The keyword arguments of :class:`FTPPool` but ``max_per_ip``; see there."""
+
+    user: str | None
+    password: str | Callable[[], str] | None
+    ftp: FTPConfig | None
+    acquire_timeout: float
+    connect_timeout: float
+    io_timeout: float
+    quit_timeout: float
+    close_timeout: float
+    max_idle: float
+    max_lifetime: float
+    check_after_idle: float
+    retry: RetryPolicy
+    limiter: Limiter | str
+    name: str | None
+
+
+class FTPPool:
+    """A bounded pool of sessions to one server.
+
+    Nothing connects before the first use. Sessions are reused, checked before they are lent, and
+    ended with QUIT. All pools of the process that reach the same server address share its slots.
+
+    Args:
+        target: Where and as whom: ``"ftp://user@host:port/directory"`` or a :class:`Target`.
+        max_per_ip: Connections that the server may see at any instant (default 2); a closed one
+            counts until the server has had time to notice.
+        user: Login name, if it is not in the URL.
+        password: Password, or a callable that returns it (asked at each login), if it is not in
+            the URL.
+        ftp: Settings of the FTP protocol.
+        acquire_timeout: Seconds to wait for a session (default 60).
+        connect_timeout: Seconds for the TCP connect, and for the greeting (default 15).
+        io_timeout: Seconds of silence after which a connection counts as lost (default 60).
+        quit_timeout: Seconds for the polite end of a session (default 3).
+        close_timeout: Seconds for ``close()`` as a whole (default 10).
+        max_idle: Seconds that an unused session is kept (default 30); 0 sends QUIT on every release.
+        max_lifetime: Seconds after which a session is replaced (default 1800, less up to 10 %).
+        check_after_idle: A session unused for longer than this many seconds is asked for a sign of
+            life before it is lent (default 5); a younger one is only looked at, which costs nothing.
+        retry: How often and after what waits failures are tried again.
+        limiter: ``"process"``: the cap holds over all pools and threads of this process (default).
+        on_event: Called with each :class:`~ftppool.events.Event`.
+        name: Name for logs, events and threads (default: the host).
+
+    Raises:
+        ConfigError: An argument is wrong; the message says what to write.
+    """
+
+    def __init__(
+        self,
+        target: str | Target,
+        *,
+        max_per_ip: int = 2,
+        user: str | None = None,
+        password: str | Callable[[], str] | None = None,
+        ftp: FTPConfig | None = None,
+        acquire_timeout: float = 60.0,
+        connect_timeout: float = 15.0,
+        io_timeout: float = 60.0,
+        quit_timeout: float = 3.0,
+        close_timeout: float = 10.0,
+        max_idle: float = 30.0,
+        max_lifetime: float = 1800.0,
+        check_after_idle: float = 5.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        limiter: Limiter | str = "process",
+        on_event: Callable[[Event], object] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self._target = _target(target, user, password)
+        self._max_per_ip = _cap(max_per_ip)
+        for what, seconds in (
+            ("acquire_timeout", acquire_timeout),
+            ("max_idle", max_idle),
+            ("check_after_idle", check_after_idle),
+        ):
+            _seconds(what, seconds, zero=True)
+        for what, seconds in (
+            ("connect_timeout", connect_timeout),
+            ("io_timeout", io_timeout),
+            ("quit_timeout", quit_timeout),
+            ("close_timeout", close_timeout),
+            ("max_lifetime", max_lifetime),
+        ):
+            _seconds(what, seconds, zero=False)
+        timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
+        self._driver = _driver(self._target, ftp or FTPConfig(), timeouts)
+        self._limiter = _limiter(limiter)
+        self._acquire_timeout = acquire_timeout
+        self._close_timeout = close_timeout
+        self._resolve_timeout = connect_timeout
+        self._max_idle = max_idle
+        self._max_lifetime = max_lifetime
+        self._check_after_idle = check_after_idle
+        self._on_event = on_event
+        self.policy = retry
+        self.name = name or self._target.host
+        self._route = Route(self._target.host, self._target.port)
+        self._lock = threading.Lock()  # guards _clients; held for a look-up only
+        self._clients: dict[Gate, Client] = {}
+        self._closed = False
+
+    # -- borrowing ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def session(self, timeout: float | None = None) -> Iterator[Session]:
+        """Borrow a session with one file API for all protocols.
+
+        Args:
+            timeout: Seconds to wait for it (default: ``acquire_timeout``).
+
+        Raises:
+            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
+                :meth:`acquire`.
+        """
+        with self.acquire(timeout) as lease:
+            yield Session(lease, self._target, self._put)
+
+    @contextlib.contextmanager
+    def ftp(self, timeout: float | None = None) -> Iterator[ftplib.FTP]:
+        """Borrow a real ``ftplib.FTP``, for code that was written for ftplib.
+
+        It is connected, logged in, and in the login directory with the type as after login.
+        ``quit()`` and ``close()`` may be called; after the block every command raises
+        :class:`~ftppool.LeaseReturned`. A block that ends in an exception ends the session.
+
+        Args:
+            timeout: Seconds to wait for it (default: ``acquire_timeout``).
+
+        Raises:
+            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
+                :meth:`acquire`. Inside the block, ftplib's own errors.
+        """
+        with self.acquire(timeout) as lease:
+            yield cast("ftplib.FTP", lease.loan)
+
+    def acquire(self, timeout: float | None = None) -> Lease:
+        """Borrow a session; give it back with ``lease.release()`` or ``lease.discard()``.
+
+        Args:
+            timeout: Seconds to wait for it (default: ``acquire_timeout``).
+
+        Raises:
+            PoolTimeout: All sessions stayed in use; the message says by whom.
+            ServerBusy: The server refused, and no session of ours was open to wait for.
+            ConnectError: The server could not be reached.
+            AuthError: User name or password is wrong.
+            WouldDeadlock: The wait could never end.
+            PoolClosed: The pool is closed.
+        """
+        wait = self._acquire_timeout if timeout is None else _seconds("timeout", timeout, zero=True)
+        return self._acquire(wait, (threading.get_ident(),), None)
+
+    # -- transfers ---------------------------------------------------------------------------------
+
+    def upload(
+        self,
+        source: Source,
+        remote: str,
+        *,
+        atomic: bool = True,
+        verify: Verify = "size",
+        on_conflict: Conflict = "overwrite",
+        makedirs: bool = True,
+    ) -> Outcome:
+        """Send one file and return when it is whole under its name.
+
+        Args:
+            source: A path, bytes, or a callable that opens a binary file (anew for each attempt).
+            remote: Remote path, relative to the target's directory.
+            atomic: Send to a part name first, and rename.
+            verify: ``"size"`` or ``"none"``.
+            on_conflict: ``"overwrite"``, ``"skip"`` or ``"fail"``.
+            makedirs: Make missing directories.
+
+        Raises:
+            FTPPoolError: It did not arrive.
+        """
+        report = self._batch(
+            [(source, remote)],
+            "",
+            UploadOptions(
+                atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs
+            ),
+            workers=1,
+        )
+        for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):
+            if error is not None:
+                raise error
+        return report.outcomes[0]
+
+    def upload_batch(
+        self,
+        files: Iterable[Input],
+        remote_dir: str = "",
+        *,
+        workers: int | None = None,
+        atomic: bool = True,
+        verify: Verify = "size",
+        on_conflict: Conflict = "overwrite",
+        makedirs: bool = True,
+        check: bool = True,
+    ) -> BatchReport:
+        """Send many files over the sessions of this pool; see :func:`upload_batch`.
+
+        Args:
+            files: Paths, or pairs of source and remote path.
+            remote_dir: Where they go, relative to the target's directory.
+            workers: Files sent at a time (default ``max_per_ip``).
+            atomic: Send each file to a part name first, and rename.
+            verify: ``"size"`` or ``"none"``.
+            on_conflict: ``"overwrite"``, ``"skip"`` or ``"fail"``.
+            makedirs: Make missing directories.
+            check: Raise :class:`~ftppool.BatchError` unless every file was uploaded or skipped.
+
+        Raises:
+            BatchError: Files did not arrive and ``check`` is true; it has the report.
+            ConfigError: An argument is wrong.
+        """
+        report = self._batch(
+            files,
+            remote_dir,
+            UploadOptions(
+                atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs
+            ),
+            workers=self._max_per_ip if workers is None else _positive("workers", workers),
+        )
+        if check:
+            report.raise_for_failures()
+        return report
+
+    # -- the pool itself ---------------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """Take a snapshot of what the pool has and did."""
+        with self._lock:
+            clients = dict(self._clients)
+        for gate, client in reversed(clients.items()):
+            if gate.address == self._route.current or len(clients) == 1:
+                return gate.stats(client)
+        return PoolStats(
+            cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
+            leased=0, opening=0, closing=0, settling=0, waiting=0,
+        )  # fmt: skip
+
+    @property
+    def closed(self) -> bool:
+        """True once ``close()`` was called."""
+        return self._closed
+
+    def close(self, timeout: float | None = None) -> CloseReport:
+        """End all sessions politely, and those that do not end in time without politeness.
+
+        Args:
+            timeout: Seconds for everything together (default: ``close_timeout``).
+
+        Returns:
+            What was ended how; a second call has nothing to do and says so.
+        """
+        limit = self._close_timeout if timeout is None else _seconds("timeout", timeout, zero=True)
+        started = time.monotonic()
+        self._closed = True
+        with self._lock:
+            clients, self._clients = self._clients, {}
+        _open_pools.discard(self)
+        reports = [
+            gate.close(client, max(0.0, started + limit - time.monotonic()))
+            for gate, client in clients.items()
+        ]
+        return CloseReport(
+            clean=all(report.clean for report in reports),
+            quits=sum(report.quits for report in reports),
+            cut=sum(report.cut for report in reports),
+            still_running=sum(report.still_running for report in reports),
+            elapsed=time.monotonic() - started,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        state = "closed" if self._closed else f"{stats.leased} leased, {stats.idle} idle"
+        return f"<FTPPool {self._target} max_per_ip={self._max_per_ip}: {state}>"
+
+    # -- what the batch asks for (see batch.Lender) ------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Tell the listener; its errors are logged and go no further."""
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:
+            log.exception("ftppool: on_event failed for %s", type(event).__name__)
+
+    def resolve(self, path: str) -> str:
+        """Turn a path relative to the target's directory into one that the server takes."""
+        return self._target.resolve(path)
+
+    # -- insides -----------------------------------------------------------------------------------
+
+    def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
+        deadline = time.monotonic() + timeout
+        addresses = self._route.addresses(
+            min(timeout, self._resolve_timeout), settled=self.stats().open > 0
+        )
+        for number, address in enumerate(addresses, 1):
+            gate = gate_for(address)
+            client = self._client_at(gate, address)
+            client.alternatives = number < len(addresses)
+            try:
+                left = max(0.0, deadline - time.monotonic())
+                lease = gate.acquire(client, left, threads, cancel)
+            except ConnectError as error:
+                self._route.forget()
+                if number == len(addresses) or error.phase != "connect":
+                    raise
+            else:
+                self._route.current = address
+                return lease
+        raise AssertionError("bug: no address was tried")
+
+    def _client_at(self, gate: Gate, address: Address) -> Client:
+        with self._lock:
+            if self._closed:
+                raise PoolClosed("this pool is closed; make a new one")
+            client = self._clients.get(gate)
+            if client is None:
+                client = self._clients[gate] = Client(
+                    cap=self._max_per_ip,
+                    places=self._driver.places,
+                    max_idle=self._max_idle,
+                    name=self.name,
+                    driver=self._driver,
+                    limiter=self._limiter,
+                    policy=self.policy,
+                    max_lifetime=self._max_lifetime,
+                    check_after_idle=self._check_after_idle,
+                    emit=self.emit,
+                )
+                _open_pools.add(self)
+        gate.attach(client)
+        return client
+
+    def _batch(
+        self, files: Iterable[Input], remote_dir: str, options: UploadOptions, *, workers: int
+    ) -> BatchReport:
+        if self._closed:
+            raise PoolClosed("this pool is closed; make a new one")
+        lender = _Lender(self, threading.get_ident())
+        batch = Batch(
+            lender,
+            jobs(files, remote_dir=remote_dir),
+            options,
+            workers=workers,
+            shared=Shared(Directories()),
+        )
+        return batch.run()
+
+    def _put(self, files: FileOps, source: object, path: str) -> int:
+        """Send one file on a session that the caller holds; once, without retries."""
+        job = next(jobs([(cast("Source", source), path)]))
+        assert hasattr(job, "open")
+        if job.error is not None:
+            raise job.error
+        upload = Upload(
+            path, job.open, job.size, UploadOptions(), Shared(Directories()), lambda _sent: None
+        )
+        try:
+            upload.attempt(files)
+        except FTPPoolError:
+            with contextlib.suppress(FTPPoolError):
+                upload.clean_up(files)
+            raise
+        return upload.sent
+
+
+class _Lender:
+    """The pool as a batch sees it: its workers wait on behalf of the thread that runs the batch."""
+
+    def __init__(self, pool: FTPPool, caller: int) -> None:
+        self._pool = pool
+        self._caller = caller
+        self.name = pool.name
+        self.policy = pool.policy
+        self.resolve = pool.resolve
+        self.emit = pool.emit
+        self.stats = pool.stats
+
+    def lend(self, timeout: float, cancel: Cancel) -> Lease:
+        """Wait for a session."""
+        return self._pool._acquire(timeout, (threading.get_ident(), self._caller), cancel)
+
+
+def upload_batch(
+    files: Iterable[Input],
+    target: str | Target,
+    *,
+    max_per_ip: int = 2,
+    workers: int | None = None,
+    atomic: bool = True,
+    verify: Verify = "size",
+    on_conflict: Conflict = "overwrite",
+    makedirs: bool = True,
+    on_event: Callable[[Event], object] | None = None,
+    check: bool = True,
+    **pool_options: Unpack[PoolOptions],
+) -> BatchReport:
+    """Send files to a server and return when each is there, or is known not to be.
+
+    Each file is sent to a part name in its directory, its size is compared with what the server
+    says, and only then it takes its name. Never more than ``max_per_ip`` connections are open, and
+    all of them are ended with QUIT.
+
+    Args:
+        files: Paths, or ``(source, remote_path)`` pairs; a source is a path, bytes, or a callable
+            that opens a binary file. A directory goes with everything below it under its own name,
+            as with ``cp -r``; ``.`` and ``dir/`` mean the contents.
+        target: ``"ftp://user:password@host/directory"``; the path is relative to the login
+            directory, ``//x`` is absolute.
+        max_per_ip: Connections that the server may see at any instant (default 2).
+        workers: Files sent at a time (default ``max_per_ip``).
+        atomic: Send each file to a part name first, and rename (default True).
+        verify: ``"size"`` (default) or ``"none"``.
+        on_conflict: ``"overwrite"`` (default), ``"skip"`` or ``"fail"``.
+        makedirs: Make missing directories (default True).
+        on_event: Called with each :class:`~ftppool.events.Event`.
+        check: Raise :class:`~ftppool.BatchError` unless every file was uploaded or skipped.
+        **pool_options: As for :class:`FTPPool`: ``user``, ``password``, time-outs in seconds …
+
+    Raises:
+        BatchError: Files did not arrive and ``check`` is true; it has the report.
+        ConfigError: An argument is wrong; the message says what to write.
+    """
+    _check_options(pool_options)
+    with FTPPool(target, max_per_ip=max_per_ip, on_event=on_event, **pool_options) as pool:
+        report = pool.upload_batch(
+            files,
+            workers=workers,
+            atomic=atomic,
+            verify=verify,
+            on_conflict=on_conflict,
+            makedirs=makedirs,
+            check=False,
+        )
+    if check:
+        report.raise_for_failures()
+    return report
+
+
+def _check_options(options: PoolOptions) -> None:
+    known = set(PoolOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known | {"max_per_ip", "workers"}, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ConfigError(f"unknown option {name!r}; {hint}")
+
+
+def _target(target: str | Target, user: str | None, password: object) -> Target:
+    secret = cast("str | Callable[[], str] | None", password)
+    if isinstance(target, str):
+        return Target.parse(target, user=user, password=secret)
+    if user is not None or password is not None:
+        raise ConfigError("user and password belong into the Target, or use a URL")
+    return target
+
+
+def _cap(value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(
+            f"max_per_ip={value!r}: write how many connections the server may see, 1 or more"
+        )
+    return value
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r}: write a whole number, 1 or more")
+    return value
+
+
+def _seconds(name: str, value: float, *, zero: bool) -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not (0 <= value if zero else 0 < value) or value > threading.TIMEOUT_MAX:
+        least = "0 or more" if zero else "more than 0"
+        raise ConfigError(f"{name}={value!r}: write seconds, {least}")
+    return value
+
+
+def _driver(target: Target, ftp: FTPConfig, timeouts: Timeouts) -> Driver:
+    if target.scheme != "ftp":
+        raise ConfigError(
+            f"{target.scheme}:// is not supported by this version; write ftp:// if the server "
+            "takes plain FTP"
+        )
+    from ftppool.drivers.ftp import FTPDriver
+
+    return FTPDriver(target, ftp, timeouts)
+
+
+def _limiter(limiter: Limiter | str) -> Limiter:
+    if not isinstance(limiter, str):
+        return limiter
+    if limiter == "process":
+        return ProcessLimiter()
+    raise ConfigError(f"limiter={limiter!r}: this version knows 'process'")
+
+
+_open_pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Say QUIT for pools that the program forgot to close."""
+    for pool in list(_open_pools):
+        with contextlib.suppress(Exception):
+            pool.close()
+
+

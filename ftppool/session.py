@@ -1,0 +1,124 @@
+"""One file API for all protocols, on a borrowed session."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from ftppool.drivers.base import Entry, FileOps
+from ftppool.errors import RemoteRejected
+from ftppool.lease import Lease
+from ftppool.target import Target, join
+from ftppool.transfer.directories import Directories
+
+__all__ = ["Session"]
+
+
+class Session:
+    """Files and directories of the server; relative paths start at the target's directory.
+
+    A session belongs to the thread that borrowed it, for the time of the ``with`` block.
+
+    All methods raise :class:`~ftppool.RemoteRejected` where the server says no,
+    :class:`~ftppool.ConnectionLost` where the connection broke, and
+    :class:`~ftppool.LeaseReturned` after the block.
+    """
+
+    def __init__(
+        self, lease: Lease, target: Target, put: Callable[[FileOps, object, str], int]
+    ) -> None:
+        self._lease = lease
+        self._target = target
+        self._put = put
+        self._directory = ""
+
+    @property
+    def raw(self) -> object:
+        """The session as the protocol's own library knows it: an ``ftplib.FTP``."""
+        return self._lease.loan
+
+    def upload(self, source: str | os.PathLike[str] | bytes | Callable[[], BinaryIO], remote: str) -> int:
+        """Send one file whole: part name, proof of size, rename; the bytes sent."""
+        return self._put(self._files, source, self._path(remote))
+
+    def listdir(self, path: str = "") -> list[str]:
+        """Names in a directory, sorted."""
+        return sorted(entry.name for entry in self.scandir(path))
+
+    def scandir(self, path: str = "") -> Sequence[Entry]:
+        """Entries of a directory with what the server says of them."""
+        return self._files.scan(self._path(path))
+
+    def exists(self, path: str) -> bool:
+        """True if there is a file or a directory of this name."""
+        full = self._path(path)
+        try:
+            if self._files.size(full) is not None:
+                return True
+        except RemoteRejected as error:
+            if error.retryable:
+                raise
+        return self._files.is_directory(full)
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file, or None where the server cannot tell."""
+        return self._files.size(self._path(path))
+
+    def mkdir(self, path: str) -> None:
+        """Make one directory; its parent must exist."""
+        self._files.mkdir(self._path(path))
+
+    def makedirs(self, path: str) -> None:
+        """Make a directory and all missing ones above it; an existing one is fine."""
+        Directories().ensure(self._files, self._path(path))
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name; over an existing one only where the server allows it."""
+        self._files.rename(self._path(old), self._path(new))
+
+    def replace(self, old: str, new: str) -> None:
+        """Give a file another name, over an existing one on any server.
+
+        Where the server refuses to rename over a file, that file is deleted first: for a moment
+        there is none of this name.
+        """
+        try:
+            self.rename(old, new)
+        except RemoteRejected as error:
+            if error.retryable or not self.exists(new) or not self.exists(old):
+                raise
+            self.remove(new)
+            self.rename(old, new)
+
+    def remove(self, path: str) -> None:
+        """Delete a file."""
+        self._files.remove(self._path(path))
+
+    def rmdir(self, path: str) -> None:
+        """Delete an empty directory."""
+        self._files.rmdir(self._path(path))
+
+    def getcwd(self) -> str:
+        """The directory where relative paths start, absolute."""
+        home = self._files.working_directory()
+        return posixpath.normpath(posixpath.join(home, self._path("")))
+
+    def chdir(self, path: str) -> None:
+        """Let relative paths start elsewhere, for the rest of this ``with`` block.
+
+        Raises:
+            RemoteRejected: There is no such directory.
+        """
+        full = self._path(path)
+        if not self._files.is_directory(full):
+            raise RemoteRejected(f"{path}: no such directory", code=550, phase="command")
+        self._directory = join(self._directory, path)
+
+    @property
+    def _files(self) -> FileOps:
+        return self._lease.files()
+
+    def _path(self, path: str) -> str:
+        return self._target.resolve(join(self._directory, path))

@@ -1,0 +1,1 @@
+"""How one file gets to the server whole."""

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ftppool.bell import Bell
+from ftppool.client import Cancel, Cancelled
 from ftppool.errors import FTPPoolError, PoolTimeout, RemoteRejected, TransferError
 from ftppool.events import (
     BatchDone,
@@ -28,7 +29,6 @@ from ftppool.events import (
     FileStarted,
     Retrying,
 )
-from ftppool.gate import Cancel, Cancelled
 from ftppool.inputs import EmptyDirectory, Job
 from ftppool.lease import Lease
 from ftppool.report import BatchReport, Outcome, Status
@@ -296,7 +296,12 @@ class Batch:
             )
 
         upload = Upload(
-            self._pool.resolve(job.remote), job.open, job.size, self._options, self._shared, on_bytes
+            self._pool.resolve(job.remote),
+            job.open,
+            job.size,
+            options=self._options,
+            shared=self._shared,
+            on_bytes=on_bytes,
         )
 
         def attempt(number: int) -> None:

@@ -173,17 +173,19 @@ class BatchError(FTPPoolError, ExceptionGroup[FTPPoolError]):
     report: BatchReport
 
     def __new__(
-        cls, message: str, exceptions: Sequence[FTPPoolError], report: BatchReport
+        cls,
+        message: str,
+        exceptions: Sequence[FTPPoolError],
+        report: BatchReport,  # noqa: ARG004 - kept by __init__
     ) -> Self:
         """Make the group; ExceptionGroup takes its parts here, not in ``__init__``."""
-        group = super().__new__(cls, message, exceptions)
-        group.report = report
-        return group
+        return super().__new__(cls, message, exceptions)
 
     def __init__(
         self, message: str, exceptions: Sequence[FTPPoolError], report: BatchReport
     ) -> None:
         super().__init__(message)
+        self.report = report
         self.retryable = all(error.retryable for error in exceptions)
 
     @override
@@ -193,7 +195,7 @@ class BatchError(FTPPoolError, ExceptionGroup[FTPPoolError]):
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.message, self.exceptions, self.report))
+        return (type(self), (self.message, self.exceptions, self.report), self.__dict__)
 
 
 class LeakWarning(ResourceWarning):

@@ -16,25 +16,20 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from ftppool.bell import Bell
-from ftppool.drivers.base import Address, Driver, OpenFailed, Wire, shut_down
-from ftppool.errors import (
-    AuthError,
-    ConnectError,
-    FTPPoolError,
-    PoolTimeout,
-    RemoteRejected,
-    ServerBusy,
-    WouldDeadlock,
-)
-from ftppool.events import ConnectFailed, Event, SessionClosed, SessionOpened, SessionRefused
+from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
+from ftppool.drivers.base import Address, OpenFailed, Wire, shut_down
+from ftppool.errors import FTPPoolError
+from ftppool.events import ConnectFailed, SessionClosed, SessionOpened, SessionRefused
+from ftppool.failures import gave_up, open_error, timed_out, would_deadlock
 from ftppool.lease import Grip, Lease
-from ftppool.ledger import Ledger, Place, Slot, State, Tenant, Waiter
-from ftppool.limits.base import Limiter, Permit
+from ftppool.ledger import Ledger
+from ftppool.limits.base import Permit
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
-from ftppool.retry import RetryPolicy, open_delay
-from ftppool.stats import CloseReport, Holder, PoolStats
+from ftppool.retry import open_delay
+from ftppool.slots import Place, Slot, State, Waiter
+from ftppool.stats import CloseReport, PoolStats
 
-__all__ = ["Cancel", "Cancelled", "Client", "Gate", "gate_for"]
+__all__ = ["Gate", "gate_for"]
 
 SLICE = 0.5
 """Seconds between two looks of a waiter: what a lost wake-up costs at most."""
@@ -42,54 +37,15 @@ TICK = 1.0
 """Seconds between two looks of the dispatcher while there are sessions or waiters."""
 BAN = 600.0
 """Seconds without a connect after the server spoke of a ban."""
+FEW = 3
+"""Connects until something that only looks like a refusal counts as what it says."""
 NO_PERMIT = 0.25
 """Seconds until the limiter is asked again."""
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Client(Tenant):
-    """A pool's terms at this address, with what is needed to make its sessions.
-
-    Attributes:
-        alternatives: True while the server's name has other addresses that were not tried yet; a
-            failed connect is then not repeated here.
-        worked: True once these credentials have logged in.
-        done: Rung whenever something of this pool may have ended.
-    """
-
-    name: str
-    driver: Driver
-    limiter: Limiter
-    policy: RetryPolicy
-    max_lifetime: float
-    check_after_idle: float
-    emit: Callable[[Event], None]
-    alternatives: bool = False
-    worked: bool = False
-    done: Bell = field(default_factory=Bell)
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter(Waiter):
     bell: Bell = field(default_factory=Bell)
-
-
-class Cancelled(Exception):
-    """Waiting was given up by another thread."""
-
-
-class Cancel:
-    """Lets one thread end the waiting of others."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-        self.bells: set[Bell] = set()
-
-    def cancel(self) -> None:
-        """End all waiting now, and any that begins later."""
-        self.cancelled = True
-        for bell in list(self.bells):
-            bell.ring()
 
 
 class _Watch:
@@ -157,14 +113,7 @@ class Gate:
         if cancel is not None:
             cancel.bells.add(waiter.bell)
         try:
-            with self._lock:
-                self._ledger.wait(waiter, now)
-                hopeless = self._ledger.deadlocked(waiter)
-                busy = self._after_event()
-            if busy or not waiter.served:
-                self._nudge.ring()
-            if hopeless:
-                raise self._would_deadlock(client)
+            self._enter(waiter, client, now)
             while True:
                 if waiter.error is not None:
                     raise copy.copy(waiter.error) from waiter.error.__cause__
@@ -172,21 +121,29 @@ class Gate:
                     lease = self._try_to_lend(waiter, client)
                     if lease is not None:
                         return lease
-                    continue
-                if cancel is not None and cancel.cancelled:
+                elif cancel is not None and cancel.cancelled:
                     raise Cancelled
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise self._nothing_came(client, timeout)
-                waiter.bell.wait(min(SLICE, left))
-                if not waiter.served:
+                elif (left := deadline - time.monotonic()) > 0:
+                    waiter.bell.wait(min(SLICE, left))
                     self._look_again()
+                else:
+                    raise self._nothing_came(client, timeout)
         finally:
             if waiter.alive:
                 waiter.alive = False
                 self._look_again()
             if cancel is not None:
                 cancel.bells.discard(waiter.bell)
+
+    def _enter(self, waiter: _Waiter, client: Client, now: float) -> None:
+        with self._lock:
+            self._ledger.wait(waiter, now)
+            hopeless = self._ledger.deadlocked(waiter)
+            self._after_event()
+        if not waiter.served:
+            self._nudge.ring()
+        if hopeless:
+            raise would_deadlock(self.address, client.cap)
 
     def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None:
         """End a loan: the next borrower gets the session, or it is ended if it is not clean."""
@@ -261,9 +218,7 @@ class Gate:
             self._dispatcher.start()
 
     def _new_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
-        return threading.Thread(
-            target=target, name=f"ftppool-{self.address}-{name}", daemon=True
-        )
+        return threading.Thread(target=target, name=f"ftppool-{self.address}-{name}", daemon=True)
 
     def _dispatch(self) -> None:
         me = threading.current_thread()
@@ -350,9 +305,7 @@ class Gate:
                 client.worked = True
                 self._after_event()
             client.emit(
-                SessionOpened(
-                    pool=client.name, address=str(self.address), elapsed=now - started
-                )
+                SessionOpened(pool=client.name, address=str(self.address), elapsed=now - started)
             )
         finally:
             self._connecting.pop(slot, None)
@@ -375,9 +328,13 @@ class Gate:
             tries = ledger.failures + 1
             delay = BAN if verdict.kind is Kind.BANNED else open_delay(client.policy, tries)
             for_good = bug or verdict.kind in {Kind.AUTH, Kind.PERMANENT, Kind.BANNED}
-            if verdict.kind in {Kind.TRANSIENT, Kind.STALE} and not live:
-                elsewhere = client.alternatives and reply.phase is Phase.CONNECT
-                for_good = for_good or elsewhere or tries >= client.policy.attempts
+            if not live:
+                # With a session of ours alive, those who wait can have that one.
+                for_good |= verdict.kind in {Kind.TRANSIENT, Kind.STALE} and (
+                    tries >= client.policy.attempts
+                    or (client.alternatives and reply.phase is Phase.CONNECT)
+                )
+                for_good |= verdict.few_tries and tries >= FEW
             if verdict.kind is Kind.BUSY:
                 client.totals.refused += 1
                 ledger.refused(
@@ -385,11 +342,11 @@ class Gate:
                     time.monotonic(),
                     hint=verdict.limit,
                     of_user=verdict.scope is Scope.USER,
-                    of_server=verdict.scope is Scope.SERVER,
+                    of_server=verdict.scope in {Scope.SERVER, Scope.CONNECTION},
                 )
             else:
                 client.totals.connect_failed += 1
-            error = _error(verdict, reply, self.address, bug=bug)
+            error = open_error(verdict, reply, self.address, bug=bug)
             error.__cause__ = cause
             wait = 0.0 if for_good and verdict.kind is not Kind.BANNED else delay
             ledger.open_failed(slot, error, time.monotonic(), delay=wait, for_good=for_good)
@@ -426,9 +383,7 @@ class Gate:
             with self._lock:
                 self._ledger.closed(slot, time.monotonic(), politely=politely)
                 self._after_event()
-        client.emit(
-            SessionClosed(pool=client.name, address=str(self.address), politely=politely)
-        )
+        client.emit(SessionClosed(pool=client.name, address=str(self.address), politely=politely))
 
     # -- the end of a pool -------------------------------------------------------------------------
 
@@ -449,9 +404,7 @@ class Gate:
         before = copy.copy(client.totals)
         with self._lock:
             self._ledger.shut(client, started)
-            connecting = [
-                sock for slot, sock in self._connecting.items() if slot.tenant is client
-            ]
+            connecting = [sock for slot, sock in self._connecting.items() if slot.tenant is client]
             self._after_event()
         shut_down(connecting)
         self._nudge.ring()
@@ -516,75 +469,18 @@ class Gate:
     def stats(self, client: Client) -> PoolStats:
         """Take a snapshot of one pool."""
         with self._lock:
-            ledger, totals = self._ledger, client.totals
-            mine = [slot for slot in ledger.slots if slot.tenant is client]
-            opened = [slot for slot in mine if slot.state is State.OPEN]
-            learned = [limit for limit in (ledger.learned, client.learned) if limit is not None]
-            return PoolStats(
-                cap=client.cap,
-                learned=min(learned, default=None),
-                effective=max(1, min([client.cap, *learned])),
-                open=len(opened),
-                idle=sum(slot.idle for slot in opened),
-                leased=sum(
-                    isinstance(place.owner, Grip) for slot in opened for place in slot.places
-                ),
-                opening=ledger.count(State.OPENING, client),
-                closing=ledger.count(State.CLOSING, client),
-                settling=ledger.count(State.SETTLING, client),
-                waiting=sum(1 for waiter in ledger.waiters if waiter.tenant is client),
-                opened=totals.opened,
-                closed=totals.closed,
-                quits=totals.quits,
-                cut=totals.cut,
-                refused=totals.refused,
-                connect_failed=totals.connect_failed,
-                reused=totals.reused,
-                acquired=totals.acquired,
-                acquire_timeouts=totals.acquire_timeouts,
-                wait_seconds=totals.wait_seconds,
-                wait_max=totals.wait_max,
-            )
-
-    def _holders(self, now: float) -> tuple[Holder, ...]:
-        return tuple(
-            place.owner.holder(now)
-            for slot in self._ledger.slots
-            for place in slot.places
-            if isinstance(place.owner, Grip)
-        )
+            return snapshot(self._ledger, client)
 
     def _nothing_came(self, client: Client, timeout: float) -> FTPPoolError:
         with self._lock:
-            now = time.monotonic()
             client.totals.acquire_timeouts += 1
             failure = self._ledger.last_failure
             alive = any(slot.connected for slot in self._ledger.slots)
-            holders = self._holders(now)
+            holders = holders_of(self._ledger, time.monotonic())
             effective = self._ledger.effective
         if failure is not None and not alive:
-            error = copy.copy(failure)
-            error.args = (f"no session within {timeout:g} s; {failure}",)
-            error.__cause__ = failure
-            return error
-        who = "; ".join(f"{h.thread} for {h.age:.1f} s ({h.where})" for h in holders)
-        message = (
-            f"no session to {self.address} came free within {timeout:g} s: "
-            f"{len(holders)} of {effective} are in use" + (f", by {who}" if who else "")
-        )
-        timed_out = PoolTimeout(message, phase="acquire", address=str(self.address))
-        timed_out.holders = holders
-        timed_out.__cause__ = failure
-        return timed_out
-
-    def _would_deadlock(self, client: Client) -> WouldDeadlock:
-        return WouldDeadlock(
-            f"this thread holds a session to {self.address} and asks for another, but all "
-            f"{client.cap} are held by threads that wait as well: give yours back first, or raise "
-            "max_per_ip if the server allows it",
-            phase="acquire",
-            address=str(self.address),
-        )
+            return gave_up(failure, timeout)
+        return timed_out(self.address, timeout, holders, effective, failure)
 
 
 GOODBYE = 4.0
@@ -607,28 +503,3 @@ def gate_for(address: Address) -> Gate:
 def _client(slot: Slot) -> Client:
     assert isinstance(slot.tenant, Client)
     return slot.tenant
-
-
-def _error(verdict: Verdict, reply: Reply, address: Address, *, bug: bool) -> FTPPoolError:
-    """Say in our own words what an open failed of; the server's words come last."""
-    kind: type[FTPPoolError]
-    if verdict.kind is Kind.AUTH:
-        kind, what = AuthError, "refuses the login; check user and password"
-    elif verdict.kind is Kind.BANNED:
-        kind, what = ServerBusy, "has banned this client; nothing is tried for 10 minutes"
-    elif verdict.kind is Kind.BUSY:
-        kind, what = ServerBusy, "refuses more connections"
-    elif verdict.kind is Kind.PERMANENT and reply.code is not None:
-        kind, what = RemoteRejected, "refuses the session"
-    else:
-        kind, what = ConnectError, "cannot be reached"
-    return kind(
-        f"{address} {what}: {reply.text}",
-        code=reply.code,
-        reply=reply.text if reply.code is not None else None,
-        phase=reply.phase.value,
-        address=str(address),
-        retryable=not bug and verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},
-    )
-
-

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from ftppool.drivers.base import FileOps, Wire
 from ftppool.errors import LeaseReturned
-from ftppool.ledger import Place
+from ftppool.slots import Place
 from ftppool.stats import Holder
 
 __all__ = ["Grip", "Lease"]

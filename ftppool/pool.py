@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import difflib
 import ftplib
 import logging
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypedDict, Unpack, cast
+from typing import Self, Unpack, cast
 
 from ftppool.batch import Batch
-from ftppool.drivers.base import Address, Driver, FileOps, Timeouts
+from ftppool.client import Cancel, Client
+from ftppool.drivers.base import Driver, FileOps, Timeouts
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
 from ftppool.events import Event
-from ftppool.gate import Cancel, Client, Gate, gate_for
-from ftppool.inputs import Input, Source, jobs
+from ftppool.gate import Gate, gate_for
+from ftppool.inputs import Input, Job, Source, jobs
 from ftppool.lease import Lease
 from ftppool.limits.base import Limiter
 from ftppool.limits.process import ProcessLimiter
+from ftppool.options import (
+    PoolOptions,
+    check_cap,
+    check_options,
+    check_positive,
+    check_seconds,
+    check_target,
+)
 from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
 from ftppool.route import Route
@@ -35,25 +44,6 @@ from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Ver
 __all__ = ["FTPPool", "PoolOptions", "upload_batch"]
 
 log = logging.getLogger("ftppool")
-
-
-class PoolOptions(TypedDict, total=False):
-    """The keyword arguments of :class:`FTPPool` but ``max_per_ip``; see there."""
-
-    user: str | None
-    password: str | Callable[[], str] | None
-    ftp: FTPConfig | None
-    acquire_timeout: float
-    connect_timeout: float
-    io_timeout: float
-    quit_timeout: float
-    close_timeout: float
-    max_idle: float
-    max_lifetime: float
-    check_after_idle: float
-    retry: RetryPolicy
-    limiter: Limiter | str
-    name: str | None
 
 
 class FTPPool:
@@ -75,10 +65,10 @@ class FTPPool:
         io_timeout: Seconds of silence after which a connection counts as lost (default 60).
         quit_timeout: Seconds for the polite end of a session (default 3).
         close_timeout: Seconds for ``close()`` as a whole (default 10).
-        max_idle: Seconds that an unused session is kept (default 30); 0 sends QUIT on every release.
+        max_idle: Seconds that an unused session is kept (default 30); 0: QUIT on every release.
         max_lifetime: Seconds after which a session is replaced (default 1800, less up to 10 %).
         check_after_idle: A session unused for longer than this many seconds is asked for a sign of
-            life before it is lent (default 5); a younger one is only looked at, which costs nothing.
+            life before it is lent (default 5); a younger one is only looked at, at no cost.
         retry: How often and after what waits failures are tried again.
         limiter: ``"process"``: the cap holds over all pools and threads of this process (default).
         on_event: Called with each :class:`~ftppool.events.Event`.
@@ -109,14 +99,14 @@ class FTPPool:
         on_event: Callable[[Event], object] | None = None,
         name: str | None = None,
     ) -> None:
-        self._target = _target(target, user, password)
-        self._max_per_ip = _cap(max_per_ip)
+        self._target = check_target(target, user, password)
+        self._max_per_ip = check_cap(max_per_ip)
         for what, seconds in (
             ("acquire_timeout", acquire_timeout),
             ("max_idle", max_idle),
             ("check_after_idle", check_after_idle),
         ):
-            _seconds(what, seconds, zero=True)
+            check_seconds(what, seconds, zero=True)
         for what, seconds in (
             ("connect_timeout", connect_timeout),
             ("io_timeout", io_timeout),
@@ -124,7 +114,7 @@ class FTPPool:
             ("close_timeout", close_timeout),
             ("max_lifetime", max_lifetime),
         ):
-            _seconds(what, seconds, zero=False)
+            check_seconds(what, seconds, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         self._driver = _driver(self._target, ftp or FTPConfig(), timeouts)
         self._limiter = _limiter(limiter)
@@ -190,7 +180,11 @@ class FTPPool:
             WouldDeadlock: The wait could never end.
             PoolClosed: The pool is closed.
         """
-        wait = self._acquire_timeout if timeout is None else _seconds("timeout", timeout, zero=True)
+        wait = (
+            self._acquire_timeout
+            if timeout is None
+            else check_seconds("timeout", timeout, zero=True)
+        )
         return self._acquire(wait, (threading.get_ident(),), None)
 
     # -- transfers ---------------------------------------------------------------------------------
@@ -218,12 +212,11 @@ class FTPPool:
         Raises:
             FTPPoolError: It did not arrive.
         """
+        _single(source, remote)
         report = self._batch(
             [(source, remote)],
             "",
-            UploadOptions(
-                atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs
-            ),
+            UploadOptions(atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs),
             workers=1,
         )
         for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):
@@ -262,10 +255,8 @@ class FTPPool:
         report = self._batch(
             files,
             remote_dir,
-            UploadOptions(
-                atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs
-            ),
-            workers=self._max_per_ip if workers is None else _positive("workers", workers),
+            UploadOptions(atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs),
+            workers=self._max_per_ip if workers is None else check_positive("workers", workers),
         )
         if check:
             report.raise_for_failures()
@@ -299,7 +290,9 @@ class FTPPool:
         Returns:
             What was ended how; a second call has nothing to do and says so.
         """
-        limit = self._close_timeout if timeout is None else _seconds("timeout", timeout, zero=True)
+        limit = (
+            self._close_timeout if timeout is None else check_seconds("timeout", timeout, zero=True)
+        )
         started = time.monotonic()
         self._closed = True
         with self._lock:
@@ -348,6 +341,10 @@ class FTPPool:
         """Turn a path relative to the target's directory into one that the server takes."""
         return self._target.resolve(path)
 
+    @staticmethod
+    def _or_default(timeout: float | None, default: float) -> float:
+        return default if timeout is None else check_seconds("timeout", timeout, zero=True)
+
     # -- insides -----------------------------------------------------------------------------------
 
     def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
@@ -357,7 +354,7 @@ class FTPPool:
         )
         for number, address in enumerate(addresses, 1):
             gate = gate_for(address)
-            client = self._client_at(gate, address)
+            client = self._client_at(gate)
             client.alternatives = number < len(addresses)
             try:
                 left = max(0.0, deadline - time.monotonic())
@@ -371,7 +368,7 @@ class FTPPool:
                 return lease
         raise AssertionError("bug: no address was tried")
 
-    def _client_at(self, gate: Gate, address: Address) -> Client:
+    def _client_at(self, gate: Gate) -> Client:
         with self._lock:
             if self._closed:
                 raise PoolClosed("this pool is closed; make a new one")
@@ -408,14 +405,18 @@ class FTPPool:
         )
         return batch.run()
 
-    def _put(self, files: FileOps, source: object, path: str) -> int:
+    def _put(self, files: FileOps, source: Source, path: str) -> int:
         """Send one file on a session that the caller holds; once, without retries."""
-        job = next(jobs([(cast("Source", source), path)]))
-        assert hasattr(job, "open")
+        job = _single(source, path)
         if job.error is not None:
             raise job.error
         upload = Upload(
-            path, job.open, job.size, UploadOptions(), Shared(Directories()), lambda _sent: None
+            job.remote,
+            job.open,
+            job.size,
+            options=UploadOptions(),
+            shared=Shared(Directories()),
+            on_bytes=lambda _sent: None,
         )
         try:
             upload.attempt(files)
@@ -483,7 +484,7 @@ def upload_batch(
         BatchError: Files did not arrive and ``check`` is true; it has the report.
         ConfigError: An argument is wrong; the message says what to write.
     """
-    _check_options(pool_options)
+    check_options(pool_options)
     with FTPPool(target, max_per_ip=max_per_ip, on_event=on_event, **pool_options) as pool:
         report = pool.upload_batch(
             files,
@@ -497,46 +498,6 @@ def upload_batch(
     if check:
         report.raise_for_failures()
     return report
-
-
-def _check_options(options: PoolOptions) -> None:
-    known = set(PoolOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known | {"max_per_ip", "workers"}, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            raise ConfigError(f"unknown option {name!r}; {hint}")
-
-
-def _target(target: str | Target, user: str | None, password: object) -> Target:
-    secret = cast("str | Callable[[], str] | None", password)
-    if isinstance(target, str):
-        return Target.parse(target, user=user, password=secret)
-    if user is not None or password is not None:
-        raise ConfigError("user and password belong into the Target, or use a URL")
-    return target
-
-
-def _cap(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(
-            f"max_per_ip={value!r}: write how many connections the server may see, 1 or more"
-        )
-    return value
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name}={value!r}: write a whole number, 1 or more")
-    return value
-
-
-def _seconds(name: str, value: float, *, zero: bool) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not (0 <= value if zero else 0 < value) or value > threading.TIMEOUT_MAX:
-        least = "0 or more" if zero else "more than 0"
-        raise ConfigError(f"{name}={value!r}: write seconds, {least}")
-    return value
 
 
 def _driver(target: Target, ftp: FTPConfig, timeouts: Timeouts) -> Driver:
@@ -558,6 +519,15 @@ def _limiter(limiter: Limiter | str) -> Limiter:
     raise ConfigError(f"limiter={limiter!r}: this version knows 'process'")
 
 
+def _single(source: Source, remote: str) -> Job:
+    """Read one source that must not be a directory."""
+    if isinstance(source, str | os.PathLike) and os.path.isdir(source):
+        raise ConfigError(f"{os.fspath(source)} is a directory; send it with upload_batch()")
+    job = next(jobs([(source, remote)]))
+    assert isinstance(job, Job)
+    return job
+
+
 _open_pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()
 
 
@@ -567,5 +537,3 @@ def _close_all() -> None:
     for pool in list(_open_pools):
         with contextlib.suppress(Exception):
             pool.close()
-
-

@@ -80,7 +80,8 @@ def retrying(
     """
 
     def note(state: tenacity.RetryCallState) -> None:
-        assert state.outcome is not None and state.next_action is not None
+        assert state.outcome is not None
+        assert state.next_action is not None
         error = state.outcome.exception()
         assert isinstance(error, FTPPoolError)
         before_sleep(state.attempt_number, state.next_action.sleep, error)

@@ -62,7 +62,6 @@ def _resolve(host: str, port: int, timeout: float) -> tuple[Address, ...]:
                     dict.fromkeys(
                         Address(family, str(address[0]), port)
                         for family, _, _, _, address in answers
-                        if family in (socket.AF_INET, socket.AF_INET6)
                     )
                 )
             )

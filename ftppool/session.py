@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
 
 from ftppool.drivers.base import Entry, FileOps
 from ftppool.errors import RemoteRejected
+from ftppool.inputs import Source
 from ftppool.lease import Lease
 from ftppool.target import Target, join
 from ftppool.transfer.directories import Directories
@@ -27,7 +26,7 @@ class Session:
     """
 
     def __init__(
-        self, lease: Lease, target: Target, put: Callable[[FileOps, object, str], int]
+        self, lease: Lease, target: Target, put: Callable[[FileOps, Source, str], int]
     ) -> None:
         self._lease = lease
         self._target = target
@@ -39,7 +38,7 @@ class Session:
         """The session as the protocol's own library knows it: an ``ftplib.FTP``."""
         return self._lease.loan
 
-    def upload(self, source: str | os.PathLike[str] | bytes | Callable[[], BinaryIO], remote: str) -> int:
+    def upload(self, source: Source, remote: str) -> int:
         """Send one file whole: part name, proof of size, rename; the bytes sent."""
         return self._put(self._files, source, self._path(remote))
 

@@ -12,7 +12,7 @@ from time import strptime
 from typing import BinaryIO
 
 from ftppool.drivers.base import Entry, reset
-from ftppool.drivers.ftp_lease import DataSocket, LeasedFTP
+from ftppool.drivers.ftp_lease import LeasedFTP
 from ftppool.errors import (
     ConnectionLost,
     FTPPoolError,

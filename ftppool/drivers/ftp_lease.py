@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import socket
 import types
 import weakref
@@ -21,13 +20,19 @@ __all__ = ["Control", "DataSocket", "LeasedFTP", "leased_class"]
 LONGEST_REPLY = 1 << 20
 """Characters of one reply with all its lines; FEAT and STAT answer with a few thousand."""
 
-STATELESS = frozenset(
-    "ALLO DELE EPRT EPSV FEAT HASH HELP LIST MDTM MFMT MKD MLSD MLST NLST NOOP PASV PORT PWD QUIT"
-    " RETR RMD RNFR RNTO SIZE STAT STOR STOU APPE SYST XCRC XMD5 XMKD XPWD XRMD XSHA1 XSHA256"
-    .split()
-)  # fmt: skip
+# fmt: off
+STATELESS = frozenset({
+    "ALLO", "APPE", "DELE", "EPRT", "EPSV", "FEAT", "HASH", "HELP", "LIST", "MDTM", "MFMT", "MKD",
+    "MLSD", "MLST", "NLST", "NOOP", "PASV", "PORT", "PWD", "QUIT", "RETR", "RMD", "RNFR", "RNTO",
+    "SIZE", "STAT", "STOR", "STOU", "SYST", "XCRC", "XMD5", "XMKD", "XPWD", "XRMD", "XSHA1",
+    "XSHA256",
+})
+TYPED = frozenset({
+    "APPE", "HASH", "LIST", "MLSD", "NLST", "REST", "RETR", "SIZE", "STOR", "STOU", "XCRC", "XMD5",
+    "XSHA1", "XSHA256",
+})
+# fmt: on
 MOVES = frozenset({"CWD", "XCWD", "CDUP", "XCUP"})
-TYPED = frozenset("APPE HASH LIST MLSD NLST REST RETR SIZE STOR STOU XCRC XMD5 XSHA1".split())
 HARMLESS_SITE = frozenset({"CHMOD", "UTIME", "HELP"})
 
 
@@ -117,6 +122,7 @@ class LeasedFTP(FTP):
     """
 
     _control: Control | None = None
+    trust_server_pasv_ipv4_address: bool  # set by ftplib, unknown to its stubs
     _wanted_type = "A"
     _new_type: str | None = None
 
@@ -302,9 +308,13 @@ class LeasedFTP(FTP):
         return super().login(user, password)
 
 
-@functools.cache
+_classes: dict[type[FTP], type[LeasedFTP]] = {FTP: LeasedFTP}
+
+
 def leased_class(base: type[FTP] | None) -> type[LeasedFTP]:
     """Return :class:`LeasedFTP`, on top of the user's own subclass of ``ftplib.FTP`` if given."""
-    if base is None or base is FTP:
-        return LeasedFTP
-    return cast("type[LeasedFTP]", types.new_class(f"Leased{base.__name__}", (LeasedFTP, base)))
+    base = base or FTP
+    if base not in _classes:
+        made = types.new_class(f"Leased{base.__name__}", (LeasedFTP, base))
+        _classes[base] = cast("type[LeasedFTP]", made)
+    return _classes[base]

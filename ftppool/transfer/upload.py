@@ -82,6 +82,7 @@ class Upload:
         remote: str,
         open_source: Callable[[], BinaryIO],
         expected: int | None,
+        *,
         options: UploadOptions,
         shared: Shared,
         on_bytes: Callable[[int], None],
@@ -157,11 +158,13 @@ class Upload:
         if self._options.makedirs and not self._shared.directories.knows(directory):
             self._shared.directories.ensure(files, directory)
             try:
-                return self._send(files)
+                self._send(files)
             except RemoteRejected as error:
                 if error.code not in REFUSED_NAME:
                     raise
                 first = error
+            else:
+                return
         if self._shared.dotless or not posixpath.basename(self._part).startswith("."):
             raise first
         self._part = part_path(self.remote, self._options.part_name, dotless=True)

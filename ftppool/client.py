@@ -1,0 +1,89 @@
+"""A pool's terms at one address, and what it would say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from ftppool.bell import Bell
+from ftppool.drivers.base import Driver
+from ftppool.events import Event
+from ftppool.lease import Grip
+from ftppool.ledger import Ledger
+from ftppool.limits.base import Limiter
+from ftppool.retry import RetryPolicy
+from ftppool.slots import State, Tenant
+from ftppool.stats import Holder, PoolStats
+
+__all__ = ["Cancel", "Cancelled", "Client", "holders_of", "snapshot"]
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Client(Tenant):
+    """A pool's terms at this address, with what is needed to make its sessions.
+
+    Attributes:
+        alternatives: True while the server's name has other addresses that were not tried yet; a
+            failed connect is then not repeated here.
+        worked: True once these credentials have logged in.
+        done: Rung whenever something of this pool may have ended.
+    """
+
+    name: str
+    driver: Driver
+    limiter: Limiter
+    policy: RetryPolicy
+    max_lifetime: float
+    check_after_idle: float
+    emit: Callable[[Event], None]
+    alternatives: bool = False
+    worked: bool = False
+    done: Bell = field(default_factory=Bell)
+
+
+class Cancelled(Exception):
+    """Waiting was given up by another thread."""
+
+
+class Cancel:
+    """Lets one thread end the waiting of others."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.bells: set[Bell] = set()
+
+    def cancel(self) -> None:
+        """End all waiting now, and any that begins later."""
+        self.cancelled = True
+        for bell in list(self.bells):
+            bell.ring()
+
+
+def snapshot(ledger: Ledger, client: Client) -> PoolStats:
+    """Count what one pool has and did. The caller holds the gate's lock."""
+    mine = [slot for slot in ledger.slots if slot.tenant is client]
+    opened = [slot for slot in mine if slot.state is State.OPEN]
+    learned = [limit for limit in (ledger.learned, client.learned) if limit is not None]
+    return PoolStats(
+        cap=client.cap,
+        learned=min(learned, default=None),
+        effective=max(1, min([client.cap, *learned])),
+        open=len(opened),
+        idle=sum(slot.idle for slot in opened),
+        leased=sum(isinstance(place.owner, Grip) for slot in opened for place in slot.places),
+        opening=ledger.count(State.OPENING, client),
+        closing=ledger.count(State.CLOSING, client),
+        settling=ledger.count(State.SETTLING, client),
+        waiting=sum(1 for waiter in ledger.waiters if waiter.tenant is client),
+        **asdict(client.totals),
+    )
+
+
+def holders_of(ledger: Ledger, now: float) -> tuple[Holder, ...]:
+    """Name the borrowers of all sessions at an address. The caller holds the gate's lock."""
+    return tuple(
+        place.owner.holder(now)
+        for slot in ledger.slots
+        for place in slot.places
+        if isinstance(place.owner, Grip)
+    )

@@ -1,0 +1,82 @@
+"""The errors that a borrower gets when there is no session for him, in whole sentences."""
+
+from __future__ import annotations
+
+import copy
+
+from ftppool.drivers.base import Address
+from ftppool.errors import (
+    AuthError,
+    ConnectError,
+    FTPPoolError,
+    PoolTimeout,
+    RemoteRejected,
+    ServerBusy,
+    WouldDeadlock,
+)
+from ftppool.refusals import Kind, Reply, Verdict
+from ftppool.stats import Holder
+
+__all__ = ["gave_up", "open_error", "timed_out", "would_deadlock"]
+
+
+def open_error(verdict: Verdict, reply: Reply, address: Address, *, bug: bool) -> FTPPoolError:
+    """Say in our own words what an open failed of; the server's words come last."""
+    kind: type[FTPPoolError]
+    if verdict.kind is Kind.AUTH or (verdict.few_tries and reply.code == 530):
+        kind, what = AuthError, "refuses the login; check user and password"
+    elif verdict.kind is Kind.BANNED:
+        kind, what = ServerBusy, "has banned this client; nothing is tried for 10 minutes"
+    elif verdict.kind is Kind.BUSY:
+        kind, what = ServerBusy, "refuses more connections"
+    elif verdict.kind is Kind.PERMANENT and reply.code is not None:
+        kind, what = RemoteRejected, "refuses the session"
+    else:
+        kind, what = ConnectError, "cannot be reached"
+    return kind(
+        f"{address} {what}: {reply.text}",
+        code=reply.code,
+        reply=reply.text if reply.code is not None else None,
+        phase=reply.phase.value,
+        address=str(address),
+        retryable=not bug and verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},
+    )
+
+
+def gave_up(failure: FTPPoolError, timeout: float) -> FTPPoolError:
+    """No session of ours is open to wait for: what counts is why none could be opened."""
+    error = copy.copy(failure)
+    error.args = (f"no session within {timeout:g} s: {failure}",)
+    error.__cause__ = failure
+    return error
+
+
+def timed_out(
+    address: Address,
+    timeout: float,
+    holders: tuple[Holder, ...],
+    effective: int,
+    failure: FTPPoolError | None,
+) -> PoolTimeout:
+    """All sessions stayed in use: say by whom."""
+    who = "; ".join(f"{held.thread} for {held.age:.1f} s ({held.where})" for held in holders)
+    error = PoolTimeout(
+        f"no session to {address} came free within {timeout:g} s: "
+        f"{len(holders)} of {effective} are in use" + (f", by {who}" if who else ""),
+        phase="acquire",
+        address=str(address),
+    )
+    error.holders = holders
+    error.__cause__ = failure
+    return error
+
+
+def would_deadlock(address: Address, cap: int) -> WouldDeadlock:
+    """Every place is held by threads that wait for another one."""
+    return WouldDeadlock(
+        f"this thread holds a session to {address} and asks for another, but all {cap} are held by "
+        "threads that wait as well: give yours back first, or raise max_per_ip if the server "
+        "allows it",
+        phase="acquire",
+        address=str(address),
+    )

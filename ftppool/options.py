@@ -1,0 +1,85 @@
+"""The pool's options and the one sentence for each that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable
+from typing import TypedDict, cast
+
+from ftppool.errors import ConfigError
+from ftppool.limits.base import Limiter
+from ftppool.retry import RetryPolicy
+from ftppool.target import FTPConfig, Target
+
+__all__ = [
+    "PoolOptions",
+    "check_cap",
+    "check_options",
+    "check_positive",
+    "check_seconds",
+    "check_target",
+]
+
+
+class PoolOptions(TypedDict, total=False):
+    """The keyword arguments of :class:`FTPPool` but ``max_per_ip``; see there."""
+
+    user: str | None
+    password: str | Callable[[], str] | None
+    ftp: FTPConfig | None
+    acquire_timeout: float
+    connect_timeout: float
+    io_timeout: float
+    quit_timeout: float
+    close_timeout: float
+    max_idle: float
+    max_lifetime: float
+    check_after_idle: float
+    retry: RetryPolicy
+    limiter: Limiter | str
+    name: str | None
+
+
+def check_options(options: PoolOptions) -> None:
+    """Refuse options that do not exist, and name the nearest that does."""
+    known = set(PoolOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known | {"max_per_ip", "workers"}, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ConfigError(f"unknown option {name!r}; {hint}")
+
+
+def check_target(target: str | Target, user: str | None, password: object) -> Target:
+    """Read the URL, or take the target as it is."""
+    secret = cast("str | Callable[[], str] | None", password)
+    if isinstance(target, str):
+        return Target.parse(target, user=user, password=secret)
+    if user is not None or password is not None:
+        raise ConfigError("user and password belong into the Target, or use a URL")
+    return target
+
+
+def check_cap(value: object) -> int:
+    """Return max_per_ip if it is a number of connections."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(
+            f"max_per_ip={value!r}: write how many connections the server may see, 1 or more"
+        )
+    return value
+
+
+def check_positive(name: str, value: object) -> int:
+    """Return a count that is at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r}: write a whole number, 1 or more")
+    return value
+
+
+def check_seconds(name: str, value: object, *, zero: bool) -> float:
+    """Return a time that can be waited for: never infinite, 0 only where that has a meaning."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and (0 if zero else 1e-9) <= cast("float", value) <= threading.TIMEOUT_MAX:
+        return float(cast("float", value))
+    raise ConfigError(f"{name}={value!r}: write seconds, {'0 or more' if zero else 'more than 0'}")

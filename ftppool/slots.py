@@ -1,0 +1,179 @@
+r"""What a slot is and what may become of it: the values of the pure slot machine.
+
+Theory
+------
+A *slot* is room for one connection at the address. It is taken before the TCP connect and is free
+again only after the connection is closed **and** the server has had time to notice::
+
+    FREE -> OPENING -> OPEN -> CLOSING -> SETTLING -> FREE
+                 \__________________________/   (refused or failed: OPENING -> SETTLING)
+                  \______________________________/  (no permit from the limiter: OPENING -> FREE)
+
+A slot that is not FREE is in ``Ledger.slots``; a free one is only a number, the difference to
+the effective cap. A slot has one or more *places*, one for each borrower that its session can serve
+at a time. ``place.owner`` is the one truth about who has what: None, the :class:`Waiter` that it
+was handed to, or the :class:`Owner` (a lease) that accepted it. It is changed by one store, and all
+counts are derived. "Idle" and "leased" are therefore not states of a slot but what its owners say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from typing_extensions import override
+
+from ftppool.errors import FTPPoolError
+
+__all__ = ["TRANSITIONS", "Event", "Owner", "Place", "Slot", "State", "Tenant", "Totals", "Waiter"]
+
+
+class State(Enum):
+    """What a slot is doing."""
+
+    FREE = "free"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    SETTLING = "settling"
+
+
+class Event(Enum):
+    """What moves a slot to another state."""
+
+    OPEN = "open"
+    OPENED = "opened"
+    OPEN_FAILED = "open failed"
+    DENIED = "denied"
+    CLOSE = "close"
+    CLOSED = "closed"
+    SETTLED = "settled"
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.FREE, Event.OPEN): State.OPENING,
+    (State.OPENING, Event.OPENED): State.OPEN,
+    (State.OPENING, Event.OPEN_FAILED): State.SETTLING,
+    (State.OPENING, Event.DENIED): State.FREE,
+    (State.OPEN, Event.CLOSE): State.CLOSING,
+    (State.CLOSING, Event.CLOSED): State.SETTLING,
+    (State.SETTLING, Event.SETTLED): State.FREE,
+}
+
+
+class Owner(Protocol):
+    """Whoever holds a place; `thread` tells borrowers apart when a deadlock is looked for."""
+
+    @property
+    def thread(self) -> Hashable:
+        """The identity under which this owner would wait for another place."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What happened to one pool at this address since it came; see PoolStats for the fields."""
+
+    opened: int = 0
+    closed: int = 0
+    quits: int = 0
+    cut: int = 0
+    refused: int = 0
+    connect_failed: int = 0
+    acquired: int = 0
+    reused: int = 0
+    acquire_timeouts: int = 0
+    wait_seconds: float = 0.0
+    wait_max: float = 0.0
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Tenant:
+    """One pool's terms at this address. All times are seconds.
+
+    Attributes:
+        cap: The pool's ``max_per_ip``.
+        places: Borrowers that one connection of it can serve at a time.
+        max_idle: How long an unused session is kept.
+        learned: What refusals that spoke of this user taught, or None.
+        generation: Sessions of an older generation end as soon as nobody uses them.
+        closed: True once the pool was closed.
+        totals: What happened to it so far.
+    """
+
+    cap: int
+    places: int = 1
+    max_idle: float = 30.0
+    learned: int | None = None
+    generation: int = 0
+    closed: bool = False
+    totals: Totals = field(default_factory=Totals)
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """A borrower in the queue: served when `place` or `error` is set.
+
+    Attributes:
+        threads: The thread that waits, and behind it the one on whose behalf it works, if any (the
+            caller of a batch waits as well while its workers do).
+    """
+
+    tenant: Tenant
+    threads: tuple[Hashable, ...]
+    since: float
+    alive: bool = True
+    place: Place | None = None
+    error: FTPPoolError | None = None
+
+    @property
+    def served(self) -> bool:
+        """True once there is something to wake up for."""
+        return self.place is not None or self.error is not None
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """What one borrower uses of a session."""
+
+    slot: Slot
+    owner: Waiter | Owner | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """Room for one connection, from before its connect until the server has forgotten it."""
+
+    tenant: Tenant
+    generation: int
+    state: State = State.FREE
+    claimed: bool = False
+    greeted: bool = False
+    doomed: bool = False
+    session: Any = None
+    used: bool = False
+    last_used: float = 0.0
+    expires: float = float("inf")
+    settled_at: float = 0.0
+    places: list[Place] = field(default_factory=list)
+
+    def move(self, event: Event) -> None:
+        """Change the state as the table says; anything else is a bug of ours."""
+        self.state = TRANSITIONS[self.state, event]
+        self.claimed = False
+
+    @property
+    def idle(self) -> bool:
+        """True if the session is open and nobody has a place of it."""
+        return self.state is State.OPEN and all(place.owner is None for place in self.places)
+
+    @property
+    def connected(self) -> bool:
+        """True if the server counts, or may still count, a connection for this slot."""
+        return self.greeted or bool(self.places)
+
+    @override
+    def __repr__(self) -> str:
+        owners = [type(place.owner).__name__ for place in self.places if place.owner is not None]
+        return f"<Slot {self.state.value}{' doomed' if self.doomed else ''} {owners}>"

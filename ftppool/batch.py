@@ -92,6 +92,7 @@ class Batch:
         self._shared = shared
         self._queue: deque[Job | EmptyDirectory] = deque()
         self._taken: dict[int, Job] = {}
+        self._begun: set[int] = set()
         self._done: deque[tuple[int, Outcome]] = deque()
         self._outcomes: dict[int, Outcome] = {}
         self._causes: list[FTPPoolError] = []
@@ -194,9 +195,8 @@ class Batch:
 
     def _report(self) -> BatchReport:
         self._collect()
-        waiting = {item.index for item in self._queue if isinstance(item, Job)}
         for index, job in self._taken.items():
-            status = Status.NOT_ATTEMPTED if index in waiting else Status.INTERRUPTED
+            status = Status.INTERRUPTED if index in self._begun else Status.NOT_ATTEMPTED
             self._outcomes[index] = _outcome(job, status)
         report = BatchReport(
             outcomes=tuple(self._outcomes[index] for index in sorted(self._outcomes)),
@@ -279,6 +279,7 @@ class Batch:
             self._causes.append(error)
 
     def _send(self, worker: _Worker, job: Job) -> Outcome:
+        self._begun.add(job.index)
         started = time.monotonic()
         attempts = 0
 

@@ -1,0 +1,170 @@
+"""What a pool's events add up to, and the thread that follows them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from ftppool.bell import Bell
+from ftppool.events import (
+    ConnectFailed,
+    Event,
+    FileDone,
+    FileProgress,
+    FileQueued,
+    FileStarted,
+    SessionClosed,
+    SessionOpened,
+    SessionRefused,
+)
+from ftppool.report import Status
+
+__all__ = ["Follower", "Tally"]
+
+_RATE_SPAN = 3.0
+"""Seconds over which the rate is taken."""
+
+
+class Tally:
+    """What the events so far add up to.
+
+    Attributes:
+        queued: Files taken from the input.
+        done: Files with an outcome, good or bad.
+        failed: Files given up.
+        started: Transfers begun, all attempts together.
+        opened: Sessions logged in.
+        quits: Sessions ended politely.
+        cut: Sessions ended without that.
+        refused: Connections that the server refused.
+        trouble: The server's last words when it let nobody in, "" since it did.
+    """
+
+    def __init__(self) -> None:
+        self.queued = self.done = self.failed = self.started = 0
+        self.opened = self.quits = self.cut = self.refused = 0
+        self.trouble = ""
+        self._finished_bytes = 0
+        self._under_way: dict[str, int] = {}
+        self._began = time.monotonic()
+        self._samples = deque([(self._began, 0)])
+
+    @property
+    def sessions(self) -> int:
+        """Sessions open now."""
+        return self.opened - self.quits - self.cut
+
+    @property
+    def bytes(self) -> int:
+        """Bytes sent so far."""
+        return self._finished_bytes + sum(self._under_way.values())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first look."""
+        return time.monotonic() - self._began
+
+    def rate(self) -> float:
+        """Bytes a second over the last seconds; call it regularly, it remembers when."""
+        now, count = time.monotonic(), self.bytes
+        self._samples.append((now, count))
+        while len(self._samples) > 2 and now - self._samples[1][0] > _RATE_SPAN:
+            self._samples.popleft()
+        then, before = self._samples[0]
+        return max(0.0, (count - before) / max(0.001, now - then))
+
+    def take(self, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case FileProgress():
+                self._under_way[event.remote] = event.sent
+            case FileQueued():
+                self.queued += 1
+            case FileStarted():
+                self.started += 1
+            case FileDone():
+                self.done += 1
+                self.failed += event.outcome.status is Status.FAILED
+                self._under_way.pop(event.outcome.remote, None)
+                self._finished_bytes += event.outcome.sent
+            case _:
+                self._take_session(event)
+
+    def _take_session(self, event: Event) -> None:
+        match event:
+            case SessionOpened():
+                self.opened += 1
+                self.trouble = ""
+            case SessionClosed():
+                self.quits += event.politely
+                self.cut += not event.politely
+            case SessionRefused():
+                self.refused += 1
+                self.trouble = event.reply
+            case ConnectFailed():
+                self.trouble = event.error
+            case _:
+                pass
+
+
+class Follower:
+    """Takes events from all threads and looks at them in one thread of its own.
+
+    The threads that do the work only append to a deque, so that nothing here can slow them down,
+    and no lock can be left locked by a Ctrl-C in one of them.
+
+    Args:
+        take: Called with each event, always in one thread.
+        tick: Called after that, about every so often, and once at the end.
+        every: Seconds between two ticks.
+    """
+
+    def __init__(
+        self, take: Callable[[Event], object], tick: Callable[[], object], every: float
+    ) -> None:
+        self._take = take
+        self._tick = tick
+        self._every = every
+        self._events: deque[Event] = deque()
+        self._bell = Bell()
+        self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._follow, name="ftppool-progress", daemon=True)
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event: this is the ``on_event`` to give to a pool."""
+        self._events.append(event)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended = True
+        self._bell.ring()
+        self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
+
+    def _follow(self) -> None:
+        try:
+            while not self._ended:
+                self._bell.wait(self._every)
+                self._look()
+            self._look()  # for what came between the last look and the end
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work is done
+            self._error = error
+
+    def _look(self) -> None:
+        while self._events:
+            self._take(self._events.popleft())
+        self._tick()

@@ -1,0 +1,72 @@
+"""Fixtures of all tests: real servers, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.support import leaks, servers
+from tests.support.servers import KINDS, Server
+
+
+class Start(Protocol):
+    """Starts a server that is stopped after the test."""
+
+    def __call__(
+        self, kind: str, *, max_per_ip: int | None = None, **options: Any
+    ) -> Server:  # pragma: no cover - a protocol
+        ...
+
+
+def require(kind: str) -> None:
+    """Skip where a server cannot be had on a user's machine; in CI that is a failure."""
+    reason = servers.available(kind)
+    if reason is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must have {kind}: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread or a descriptor."""
+    with leaks.no_leaks():
+        yield
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start servers; after the test each must hold no connection of ours any more."""
+    running: list[Server] = []
+    with ExitStack() as stack:
+
+        def start_one(kind: str, *, max_per_ip: int | None = None, **options: Any) -> Server:
+            require(kind)
+            home = tmp_path / f"home-{len(running)}"
+            server = servers.start(
+                kind, max_per_ip=max_per_ip, root=home, workdir=tmp_path, **options
+            )
+            running.append(stack.enter_context(server))
+            return server
+
+        yield start_one
+        for server in running:
+            server.wait_idle()
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run the test once for each kind of server."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server(start: Callable[..., Server], kind: str) -> Server:
+    """A server of each kind that allows three connections."""
+    return start(kind, max_per_ip=3)

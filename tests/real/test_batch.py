@@ -1,0 +1,203 @@
+"""A batch against real servers: every byte arrives, and the server never sees too much."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+import ftppool
+from ftppool import BatchError, ConfigError, Status, TransferError, upload_batch
+from ftppool.inputs import Input
+from tests.conftest import Start
+from tests.support.servers import Server
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by their path relative to it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def odd_files(folder: Path) -> dict[str, bytes]:
+    """68 files whose names, sizes and places make trouble elsewhere."""
+    rng = random.Random(68)
+    names = [
+        "empty", "one", "two words", "'single'", '"double"', "back`tick", "semi;colon", "comma,",
+        "(round)", "[square]", "{curly}", "<angle>", "per%cent", "per%20cent", "hash#", "ques?tion",
+        "star*", "plus+", "equals=", "at@sign", "col:on", "pi|pe", "under_score", "dollar$HOME",
+        "tilde~", "~tilde", "-rf", "--help", "-", ".hidden", "..twice", "...", "dot.", "trailing.tar.gz",
+        "ünïcödé", "日本語", "смешно", "עברית", "emoji-🎉", "combining-e\u0301", "ﬁ-ligature", "ı-dotless",
+        "UPPER", "upper", "a" * 200, "é" * 100, "tab\tinside", "bang!", "caret^", "amp&ersand",
+        " leading space", "trailing space ",
+    ]  # fmt: skip
+    files = {name: rng.randbytes(rng.choice([0, 1, 2, 511, 512, 1460, 8192, 65537])) for name in names}
+    files["empty"] = b""
+    files["one"] = b"\n"
+    files["crlf"] = b"line\r\n\r\nline\n" * 1000
+    files["telnet"] = bytes(range(256)) * 33 + b"\xff\xf4\xff\xf2"
+    files["three-megabytes"] = rng.randbytes(3 * 1024 * 1024)
+    deep = "deep"
+    for level in range(10):
+        deep = f"{deep}/level {level}"
+        files[f"{deep}/leaf-{level}"] = rng.randbytes(100 * level)
+    files["-dir/-file"] = b"x"
+    files[".dir/.file"] = b"y"
+    files["zz ü/ß"] = b"z"
+    assert len(files) == 68
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return files
+
+
+def test_68_odd_files_arrive_byte_for_byte_and_the_cap_of_two_holds(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    server = start(kind, max_per_ip=2)
+    files = odd_files(tmp_path / "odd")
+    report = upload_batch([tmp_path / "odd"], f"{server.url}/in", max_per_ip=2)
+    assert report.ok
+    assert len(report.uploaded) == 68
+    assert all(outcome.verified for outcome in report.outcomes)
+    assert tree_of(server.home / "in" / "odd") == files
+    census = server.wait_idle()
+    assert census.peak <= 2
+    assert census.refusals == 0
+    assert census.held == 0
+    assert census.quits == census.sessions == report.stats.opened
+
+
+def test_a_directory_goes_under_its_own_name_and_its_contents_with_a_slash(
+    server: Server, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    (site / "img").mkdir(parents=True)
+    (site / "index.html").write_text("hi")
+    (site / "img" / "a.png").write_bytes(b"png")
+    (site / "void").mkdir()
+    upload_batch([site], server.url)
+    upload_batch([f"{site}/"], f"{server.url}/flat")
+    assert set(tree_of(server.home)) == {
+        "site/index.html", "site/img/a.png", "flat/index.html", "flat/img/a.png",
+    }  # fmt: skip
+    assert (server.home / "site" / "void").is_dir()
+    assert (server.home / "flat" / "void").is_dir()
+
+
+def test_sources_may_be_paths_bytes_and_callables(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes(b"path")
+    files: list[Input] = [
+        (tmp_path / "p", "from/path"),
+        (b"bytes", "from/bytes"),
+        (lambda: (tmp_path / "p").open("rb"), "from/callable"),
+    ]
+    report = upload_batch(files, server.url, max_per_ip=3)
+    assert [outcome.remote for outcome in report.outcomes] == [
+        "from/path", "from/bytes", "from/callable",
+    ]  # fmt: skip
+    assert tree_of(server.home / "from") == {
+        "path": b"path", "bytes": b"bytes", "callable": b"path",
+    }  # fmt: skip
+
+
+def test_an_existing_file_is_replaced_skipped_or_defended(server: Server) -> None:
+    with ftppool.FTPPool(server.url, max_per_ip=1) as pool:
+        pool.upload(b"old", "a/f")
+        assert pool.upload(b"newer", "a/f").status is Status.UPLOADED
+        assert pool.upload(b"newest", "a/f", on_conflict="skip").status is Status.SKIPPED
+        with pytest.raises(TransferError, match="exists"):
+            pool.upload(b"newest", "a/f", on_conflict="fail")
+        assert pool.upload(b"fresh", "a/g", on_conflict="skip").status is Status.UPLOADED
+    assert tree_of(server.home) == {"a/f": b"newer", "a/g": b"fresh"}
+
+
+def test_a_server_that_does_not_rename_over_a_file_is_said_so(start: Start) -> None:
+    server = start("proftpd", options={"AllowOverwrite": "off"})
+    with ftppool.FTPPool(server.url) as pool:
+        pool.upload(b"old", "f")
+        outcome = pool.upload(b"new", "f")
+    assert outcome.status is Status.UPLOADED
+    assert "does not rename over a file" in outcome.notes[0]
+    assert tree_of(server.home) == {"f": b"new"}
+
+
+def test_without_atomic_the_file_is_written_under_its_name(server: Server) -> None:
+    with ftppool.FTPPool(server.url) as pool:
+        outcome = pool.upload(b"direct", "d/f", atomic=False, verify="none")
+    assert outcome.verified is None
+    assert tree_of(server.home) == {"d/f": b"direct"}
+
+
+def test_a_bad_file_leaves_the_others_alone_and_nothing_half_done(
+    server: Server, tmp_path: Path
+) -> None:
+    for number in range(12):
+        (tmp_path / f"good-{number}").write_bytes(os.urandom(20_000))
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    broken = iter([b"x" * 300_000])
+
+    class Breaks:
+        def read(self, _size: int = -1) -> bytes:
+            try:
+                return next(broken)
+            except StopIteration:
+                raise OSError(5, "Input/output error") from None
+
+        def close(self) -> None: ...
+        def __enter__(self) -> Breaks:
+            return self
+
+        def __exit__(self, *_args: object) -> None: ...
+
+    goods = [tmp_path / f"good-{number}" for number in range(12)]
+    bad: list[Input] = [
+        tmp_path / "missing", tmp_path / "fifo", tmp_path / "loop", (b"", "new\r\nline"),
+        (b"", "nul\0"), (b"", "good-3"), (lambda: Breaks(), "breaks"),  # type: ignore[list-item,return-value]
+    ]  # fmt: skip
+    with pytest.raises(BatchError) as caught:
+        upload_batch([*goods[:6], *bad, *goods[6:]], server.url, max_per_ip=2)
+    report = caught.value.report
+    assert len(report.uploaded) == 12
+    assert len(report.failed) == 7
+    assert len(report.outcomes) == 19
+    assert set(tree_of(server.home)) == {path.name for path in goods}
+    duplicate = report.outcomes[11]
+    assert isinstance(duplicate.error, ConfigError)
+    sentences = [str(outcome.error) for outcome in report.failed]
+    assert all("\n" not in sentence and len(sentence) < 300 for sentence in sentences)
+    census = server.wait_idle()
+    assert census.quits == census.sessions
+
+
+def test_an_input_that_raises_ends_the_batch_after_what_runs(
+    server: Server, tmp_path: Path
+) -> None:
+    def names() -> object:
+        for number in range(20):
+            yield (b"x" * 1000, f"f{number}")
+        raise KeyError("boom")
+
+    with pytest.raises(KeyError, match="boom") as caught:
+        upload_batch(names(), server.url)  # type: ignore[arg-type]
+    report = caught.value.report  # type: ignore[attr-defined]
+    assert len(report.outcomes) == 20
+    assert all(o.status in {Status.UPLOADED, Status.NOT_ATTEMPTED} for o in report.outcomes)
+    assert len(tree_of(server.home)) == len(report.uploaded)
+
+
+def test_a_batch_inside_a_pool_uses_the_pool_s_sessions(server: Server) -> None:
+    with ftppool.FTPPool(server.url, max_per_ip=2) as pool:
+        for number in range(5):
+            pool.upload_batch([(b"x", f"{number}/{n}") for n in range(4)], "sub")
+        opened = pool.stats().opened
+    assert opened <= 2
+    assert len(tree_of(server.home / "sub")) == 20
+    assert server.wait_idle().connects == opened

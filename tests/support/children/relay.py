@@ -1,0 +1,347 @@
+"""Child process: relay control connections, count them, and hurt them when told to.
+
+Usage: ``relay.py HOST PORT SETTINGS``, where to connect to, and a JSON object as in the command
+``set``. Says ``{"port": …}`` when it listens. Answers each line on stdin, a JSON object ``{"do":
+command, …}``, with one line (see ../relay.py for their meaning). Ends when stdin is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import struct
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+LIMIT_WORDS = re.compile(rb"maximum|more than|too many", re.IGNORECASE)
+REPLY = re.compile(rb"(\d{3})([ -])(.*)", re.DOTALL)
+RST_ON_CLOSE = struct.pack("ii", 1, 0)
+CHUNK = 65536
+QUEUE = 1000
+
+
+@dataclass
+class Settings:
+    """The chaos in force; units and meaning as in ../relay.py."""
+
+    delay: float = 0.0
+    fin_delay: float = 0.0
+    reset_at: int | None = None
+    drop: str | None = None
+    drop_times: int = 1
+    refuse: int = 0
+    words: str = ""
+    black_hole: bool = False
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Set the given fields."""
+        for name, value in changes.items():
+            if name not in self.__dataclass_fields__:
+                raise ValueError(f"no setting {name}")
+            setattr(self, name, value)
+        if "drop" in changes and "drop_times" not in changes:
+            self.drop_times = 1
+
+
+@dataclass
+class Record:
+    """What one connection did."""
+
+    begin: float = field(default_factory=time.monotonic)
+    end: float | None = None
+    reached: bool = False
+    greeting: str | None = None
+    refused: bool = False
+    logged_in: bool = False
+    login_failures: int = 0
+    quit: bool = False
+    completed: int = 0
+
+
+class Talk:
+    """Reads along with both directions of a plain control connection."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._rest = {"command": b"", "reply": b""}
+        self._verb = b""
+        self._plain = True
+
+    def commands(self, data: bytes) -> None:
+        """Read what the client sent."""
+        for line in self._lines("command", data):
+            self._verb = line.split(b" ")[0].upper()
+            self._record.quit = self._record.quit or self._verb == b"QUIT"
+
+    def replies(self, data: bytes) -> None:
+        """Read what the server sent."""
+        for line in self._lines("reply", data):
+            match = REPLY.match(line)
+            if self._record.greeting is None:
+                self._record.greeting = line.decode("utf-8", "replace")
+                secure_shell = line.startswith(b"SSH-")
+                self._record.refused = line[:1] != b"2" and not secure_shell
+                self._plain = not secure_shell
+            elif match is not None and match[2] == b" ":
+                self._final_reply(match[1], match[3])
+
+    def _final_reply(self, code: bytes, text: bytes) -> None:
+        record = self._record
+        # One verdict for each command: Pure-FTPd says "530 Logout." when it sees a FIN.
+        verb, self._verb = self._verb, b""
+        if code == b"234":
+            self._plain = False  # TLS from here on
+        elif code == b"226":
+            record.completed += 1
+        elif verb in (b"USER", b"PASS"):
+            if code == b"230":
+                record.logged_in = True
+            elif code == b"421" or (code == b"530" and LIMIT_WORDS.search(text)):
+                record.refused = True
+            elif code == b"530":
+                record.login_failures += 1
+
+    def _lines(self, kind: str, data: bytes) -> list[bytes]:
+        if not self._plain:
+            return []
+        *lines, self._rest[kind] = (self._rest[kind] + data)[-CHUNK:].split(b"\n")
+        return [line.rstrip(b"\r") for line in lines]
+
+
+class Dropper:
+    """Swallows replies that start with a prefix."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._rest = b""
+        self._inside = b""
+
+    def filter(self, data: bytes) -> bytes:
+        """Return what is to be forwarded of `data`; a line begun may be kept back."""
+        settings = self._settings
+        if not (settings.drop or self._rest or self._inside):
+            return data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        kept = b"".join(line + b"\n" for line in lines if not self._drops(line))
+        if not (settings.drop or self._inside):
+            kept, self._rest = kept + self._rest, b""
+        return kept
+
+    def _drops(self, line: bytes) -> bool:
+        settings = self._settings
+        if self._inside:  # a reply of many lines
+            if line.startswith(self._inside + b" "):
+                self._inside = b""
+                self._count()
+            return True
+        if not settings.drop or not line.startswith(settings.drop.encode()):
+            return False
+        if line[3:4] == b"-":
+            self._inside = line[:3]
+        else:
+            self._count()
+        return True
+
+    def _count(self) -> None:
+        self._settings.drop_times -= 1
+        if self._settings.drop_times == 0:
+            self._settings.drop = None
+
+
+class Link:
+    """One relayed connection."""
+
+    def __init__(
+        self, relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.record = Record()
+        self.client = writer
+        self.server: asyncio.StreamWriter | None = None
+        self._relay = relay
+        self._reader = reader
+        self._talk = Talk(self.record)
+        self._dropper = Dropper(relay.settings)
+        self._received = 0
+
+    async def run(self, host: str, port: int) -> None:
+        """Relay until both sides have ended or one was reset."""
+        try:
+            await asyncio.sleep(self._relay.settings.delay)
+            server_reader, self.server = await asyncio.open_connection(host, port)
+            self.record.reached = True
+            async with asyncio.TaskGroup() as tasks:
+                for source, sink, inspect in (
+                    (self._reader, self.server, self._from_client),
+                    (server_reader, self.client, self._from_server),
+                ):
+                    queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUE)
+                    tasks.create_task(self._take(source, queue, inspect))
+                    tasks.create_task(self._give(queue, sink))
+        except* OSError:
+            self.reset()  # one side was reset: so is the other
+        finally:
+            self.finish()
+
+    async def _take(self, source: asyncio.StreamReader, queue: Any, inspect: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await source.read(CHUNK):
+            data = inspect(data)
+            if data:
+                await queue.put((loop.time() + self._relay.settings.delay, data))
+        inspect(b"")
+        settings = self._relay.settings
+        await queue.put((loop.time() + settings.delay + settings.fin_delay, b""))
+
+    async def _give(self, queue: Any, sink: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due, data = await queue.get()
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            await self._relay.flowing.wait()
+            if not data:
+                half_close(sink)
+                return
+            sink.write(data)
+            await sink.drain()
+
+    def _from_client(self, data: bytes) -> bytes:
+        limit = self._relay.settings.reset_at
+        if limit is not None and data and self._received + len(data) >= limit:
+            data = data[: limit - self._received]
+            self._relay.settings.reset_at = None
+            self._talk.commands(data)
+            if self.server is not None:
+                self.server.write(data)
+            raise ConnectionResetError
+        self._received += len(data)
+        self._talk.commands(data)
+        return data
+
+    def _from_server(self, data: bytes) -> bytes:
+        if not data:
+            self.record.end = time.monotonic()
+            if self.record.greeting is None and not self._reader.at_eof():
+                self.record.refused = True
+        self._talk.replies(data)
+        return self._dropper.filter(data)
+
+    def reset(self) -> None:
+        """Send an RST to both sides."""
+        for writer in (self.client, self.server):
+            if writer is not None:
+                abort(writer)
+
+    def finish(self) -> None:
+        """Close both sides."""
+        for writer in (self.client, self.server):
+            if writer is not None:
+                writer.close()
+        self.record.end = self.record.end or time.monotonic()
+
+
+class Relay:
+    """The listener, its connections and the chaos."""
+
+    def __init__(self, host: str, port: int, settings: Settings) -> None:
+        self.settings = settings
+        self.flowing = asyncio.Event()
+        self.links: list[Link] = []
+        self.records: list[Record] = []
+        self._target = host, port
+        self.apply()
+
+    def apply(self) -> None:
+        """Open or close the flow as the settings say."""
+        if self.settings.black_hole:
+            self.flowing.clear()
+        else:
+            self.flowing.set()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one connection."""
+        link = Link(self, reader, writer)
+        self.records.append(link.record)
+        if self.settings.refuse:
+            self.settings.refuse -= 1
+            link.record.refused = True
+            link.record.greeting = self.settings.words.split("\r\n")[0]
+            writer.write(self.settings.words.encode("utf-8"))
+            link.finish()
+            return
+        self.links.append(link)
+        try:
+            await link.run(*self._target)
+        finally:
+            self.links.remove(link)
+
+    def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one command of the test."""
+        match command.pop("do"):
+            case "set":
+                self.settings.change(command)
+                self.apply()
+            case "reset":
+                for link in self.links:
+                    link.reset()
+            case "half_close":
+                for link in self.links:
+                    sink = link.client if command["side"] == "client" else link.server
+                    if sink is not None:
+                        half_close(sink)
+            case "look":
+                return {"records": [asdict(record) for record in self.records]}
+            case other:
+                return {"error": f"unknown command {other}"}
+        return {"settings": asdict(self.settings)}
+
+
+def half_close(sink: asyncio.StreamWriter) -> None:
+    """Send a FIN."""
+    try:
+        if not sink.is_closing():
+            sink.write_eof()
+    except OSError:
+        pass  # the other side has reset it
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    """Close with an RST."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+    writer.transport.abort()
+
+
+def say(answer: dict[str, Any]) -> None:
+    """Write one answer."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+async def main(host: str, port: str, settings: str) -> None:
+    """Relay until stdin is closed."""
+    chosen = Settings()
+    chosen.change(json.loads(settings))
+    relay = Relay(host, int(port), chosen)
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
+    )
+    listener = await asyncio.start_server(relay.accept, "127.0.0.1", 0, backlog=512)
+    say({"port": listener.sockets[0].getsockname()[1]})
+    while line := await commands.readline():
+        try:
+            say(relay.obey(json.loads(line)))
+        except (KeyError, ValueError) as error:
+            say({"error": str(error)})
+    listener.close()
+    for link in list(relay.links):
+        link.finish()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

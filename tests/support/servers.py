@@ -1,0 +1,147 @@
+"""Start real FTP servers on loopback and count what they see.
+
+Example::
+
+    with servers.start("vsftpd", max_per_ip=2, root=tmp / "home", workdir=tmp) as server:
+        ...  # use server.url
+        census = server.wait_idle()
+    assert census.peak <= 2 and census.refusals == 0
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from . import proftpd, pureftpd, pyftpd, vsftpd
+from .backend import HOST, PASSWORD, Backend, Spec
+from .census import Census
+from .processes import claim_ports, connections_to
+
+_KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = {
+    "vsftpd": (vsftpd.available, vsftpd.Vsftpd),
+    "proftpd": (proftpd.available, proftpd.Proftpd),
+    "pure-ftpd": (pureftpd.available, pureftpd.PureFtpd),
+    "pyftpdlib": (pyftpd.available, pyftpd.Pyftpd),
+}
+KINDS = tuple(_KINDS)
+_POLL = 0.003
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Server:
+    """A running server; a context manager that stops it."""
+
+    kind: str
+    home: Path
+    """Where uploaded files land."""
+    backend: Backend
+    host: str = HOST
+    password: str = PASSWORD
+
+    @property
+    def port(self) -> int:
+        """The port of its control connections."""
+        return self.backend.port
+
+    @property
+    def user(self) -> str:
+        """The one user."""
+        return self.backend.user
+
+    @property
+    def url(self) -> str:
+        """Address and credentials as ``ftp://user:password@host:port``."""
+        return f"ftp://{self.user}:{self.password}@{self.host}:{self.port}"
+
+    def census(self) -> Census:
+        """Count what the server has seen, without connecting to it. Works after `stop` too."""
+        return self.backend.census()
+
+    def wait_for(self, condition: Callable[[Census], bool], timeout: float = 5.0) -> Census:
+        """Wait until the census fulfils `condition`, at most `timeout` seconds, and return it.
+
+        Raises:
+            AssertionError: it did not in time.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition(census := self.census()):
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{self.kind}: not in {timeout:.1f} s: {census}, "
+                    f"connections open: {connections_to(self.port)}"
+                )
+            time.sleep(_POLL)
+        return census
+
+    def wait_idle(self, timeout: float = 5.0) -> Census:
+        """Wait until the server holds no connection; `timeout` in seconds.
+
+        Connections that it has not accepted yet count as held here.
+
+        Raises:
+            AssertionError: it still holds some.
+        """
+        deadline = time.monotonic() + timeout
+        # The kernel first: what it no longer has, the server has seen.
+        self.wait_for(lambda census: not connections_to(self.port), timeout)
+        return self.wait_for(lambda census: census.held == 0, deadline - time.monotonic())
+
+    def stop(self) -> None:
+        """End the server and all its processes; a second call does nothing."""
+        self.backend.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def available(kind: str) -> str | None:
+    """Return why a server of `kind` cannot be had here, None if it can."""
+    return _KINDS[kind][0]()
+
+
+def start(
+    kind: str,
+    *,
+    max_per_ip: int | None,
+    root: Path,
+    workdir: Path,
+    idle_timeout: float | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Server:
+    """Start a server and return it listening.
+
+    Args:
+        kind: One of `KINDS`.
+        max_per_ip: Its limit of connections from one address, None for no limit.
+        root: The folder it serves; made if missing.
+        workdir: Where its configuration and logs go, in a folder of its own.
+        idle_timeout: Seconds after which it ends an idle session: whole seconds for vsftpd and
+            ProFTPD, whole minutes for Pure-FTPd.
+        options: What the kind's class says.
+
+    Raises:
+        ChildError: it did not start.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    ports = claim_ports()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workdir.resolve()))
+        spec = Spec(ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}))
+        return Server(kind, root, _KINDS[kind][1](spec))
+    finally:
+        ports.claim.close()  # the server's supervisor has a copy

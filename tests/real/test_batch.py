@@ -33,8 +33,8 @@ def odd_files(folder: Path) -> dict[str, bytes]:
         "star*", "plus+", "equals=", "at@sign", "col:on", "pi|pe", "under_score", "dollar$HOME",
         "tilde~", "~tilde", "-rf", "--help", "-", ".hidden", "..twice", "...", "dot.", "trailing.tar.gz",
         "ünïcödé", "日本語", "смешно", "עברית", "emoji-🎉", "combining-e\u0301", "ﬁ-ligature", "ı-dotless",
-        "UPPER", "upper", "a" * 200, "é" * 100, "tab\tinside", "bang!", "caret^", "amp&ersand",
-        " leading space", "trailing space ",
+        "UPPER", "upper", "a" * 200, "é" * 100, "comma,space dot.", "bang!", "caret^", "amp&ersand",
+        " leading space", "three   spaces inside",
     ]  # fmt: skip
     files = {name: rng.randbytes(rng.choice([0, 1, 2, 511, 512, 1460, 8192, 65537])) for name in names}
     files["empty"] = b""

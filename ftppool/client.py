@@ -25,7 +25,6 @@ class Client(Tenant):
     Attributes:
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
-        worked: True once these credentials have logged in.
         done: Rung whenever something of this pool may have ended.
     """
 
@@ -37,7 +36,6 @@ class Client(Tenant):
     check_after_idle: float
     emit: Callable[[Event], None]
     alternatives: bool = False
-    worked: bool = False
     done: Bell = field(default_factory=Bell)
 
 

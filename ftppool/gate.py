@@ -137,6 +137,7 @@ class Gate:
 
     def _enter(self, waiter: _Waiter, client: Client, now: float) -> None:
         with self._lock:
+            self._read_mailbox(now)
             self._ledger.wait(waiter, now)
             hopeless = self._ledger.deadlocked(waiter)
             self._after_event()
@@ -302,7 +303,6 @@ class Gate:
             lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
             with self._lock:
                 self._ledger.opened(slot, wire, now, expires=now + lifetime)
-                client.worked = True
                 self._after_event()
             client.emit(
                 SessionOpened(pool=client.name, address=str(self.address), elapsed=now - started)
@@ -323,7 +323,7 @@ class Gate:
             ledger = self._ledger
             live = sum(1 for other in ledger.slots if other is not slot and other.connected)
             verdict = classify(
-                reply, live=live, worked_before=client.worked, patterns=client.policy.patterns
+                reply, live=live, worked_before=client.proven, patterns=client.policy.patterns
             )
             tries = ledger.failures + 1
             delay = BAN if verdict.kind is Kind.BANNED else open_delay(client.policy, tries)
@@ -394,11 +394,11 @@ class Gate:
             self._after_event()
         self._nudge.ring()
 
-    def close(self, client: Client, timeout: float) -> CloseReport:
+    def close(self, client: Client, timeout: float, *, patient: bool = True) -> CloseReport:
         """End all sessions of a pool, with `timeout` as one total.
 
-        Waiters fail at once, idle sessions say QUIT, leases may end by themselves until about half
-        of the time is gone, and are cut then.
+        Waiters fail at once, idle sessions say QUIT, leases may end by themselves while there is
+        time to spare (not at all unless `patient`) and are taken away then.
         """
         started = time.monotonic()
         before = copy.copy(client.totals)
@@ -408,9 +408,9 @@ class Gate:
             self._after_event()
         shut_down(connecting)
         self._nudge.ring()
-        patience = timeout - min(timeout / 2, GOODBYE)
+        patience = timeout - min(timeout / 2, GOODBYE) if patient else 0.0
         if not self._wait_for_end(client, started + patience):
-            self._cut(client)
+            self._take_away(client)
         gone = self._wait_for_end(client, started + timeout)
         with self._lock:
             self._clients.discard(client)
@@ -435,16 +435,24 @@ class Gate:
                 return False
             client.done.wait(min(SLICE, left))
 
-    def _cut(self, client: Client) -> None:
+    def _take_away(self, client: Client) -> None:
+        """End the leases that did not come back; sessions in step can still say QUIT."""
         with self._lock:
             held = [
                 slot
                 for slot in self._ledger.slots
                 if slot.tenant is client and slot.state is State.OPEN
             ]
-            wires: list[Wire] = [slot.session for slot in held]
-        for wire in wires:
-            wire.cut()
+            grips = [
+                (slot, place.owner)
+                for slot in held
+                for place in slot.places
+                if isinstance(place.owner, Grip)
+            ]
+        for slot, grip in grips:
+            wire: Wire = slot.session
+            if not wire.take_back(grip.loan):
+                wire.cut()
         with self._lock:
             for slot in held:
                 if slot.state is State.OPEN:

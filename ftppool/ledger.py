@@ -150,6 +150,7 @@ class Ledger:
         slot.move(Event.OPENED)
         self.failures = 0
         self.last_failure = None
+        slot.tenant.proven = True
         slot.tenant.totals.opened += 1
         self.pump(now)
 
@@ -237,9 +238,6 @@ class Ledger:
     def shut(self, tenant: Tenant, now: float) -> None:
         """Close a pool: its waiters fail now, its sessions end when they are given back."""
         tenant.closed = True
-        self._fail_waiters(
-            tenant, PoolClosed("the pool was closed while this waited for a session")
-        )
         self.pump(now)
 
     # -- the rules ---------------------------------------------------------------------------------
@@ -296,12 +294,17 @@ class Ledger:
             for place in slot.places:
                 owner = place.owner
                 if isinstance(owner, Waiter):
-                    if not owner.alive:
+                    if not owner.alive or owner.error is not None:
                         place.owner = None
                     elif owner.place is None:
                         owner.place = place
         for waiter in [waiter for waiter in self.waiters if not waiter.alive]:
             self.waiters.pop(waiter, None)
+        for waiter in self.waiters:
+            if waiter.place is not None and waiter.place.owner is not waiter:
+                waiter.place = None  # revoked
+            if waiter.tenant.closed and not waiter.served:
+                waiter.error = PoolClosed("the pool was closed while this waited for a session")
 
     def _settle(self, now: float) -> None:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
@@ -340,6 +343,7 @@ class Ledger:
             if slot.state is State.OPENING:
                 promised[slot.tenant] += slot.tenant.places
         coming = self.count(State.CLOSING) + self.count(State.SETTLING)
+        planned = 0  # room that is kept for a waiter who may not open yet
         for waiter in self.waiters:
             if waiter.served or not waiter.alive:
                 continue
@@ -352,10 +356,12 @@ class Ledger:
                 promised[tenant] -= 1
             elif self._at_own_limit(tenant):
                 continue
-            elif len(self.slots) < self.effective:
-                if self._may_open(now):
+            elif len(self.slots) + planned < self.effective:
+                if self._may_open(tenant, now):
                     self._open(tenant)
-                    promised[tenant] += tenant.places - 1
+                else:
+                    planned += 1
+                promised[tenant] += tenant.places - 1
             elif coming > 0:
                 coming -= 1
             else:
@@ -377,11 +383,12 @@ class Ledger:
             return False
         return sum(1 for slot in self.slots if slot.tenant is tenant) >= tenant.learned
 
-    def _may_open(self, now: float) -> bool:
-        # One by one up to the greeting, so that a refusal stops the next one; after a refusal one
-        # by one up to the login, which is where ProFTPD refuses.
+    def _may_open(self, tenant: Tenant, now: float) -> bool:
+        # One by one up to the greeting, so that a refusal stops the next one; after a refusal, or
+        # with credentials that were never accepted, one by one up to the end of the login.
+        strictly = self.failures > 0 or not tenant.proven
         for slot in self.slots:
-            if slot.state is State.OPENING and (self.failures or not slot.greeted):
+            if slot.state is State.OPENING and (strictly or not slot.greeted):
                 return False
         return now >= self.not_before
 

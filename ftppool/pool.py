@@ -180,11 +180,7 @@ class FTPPool:
             WouldDeadlock: The wait could never end.
             PoolClosed: The pool is closed.
         """
-        wait = (
-            self._acquire_timeout
-            if timeout is None
-            else check_seconds("timeout", timeout, zero=True)
-        )
+        wait = self._or_default(timeout, self._acquire_timeout)
         return self._acquire(wait, (threading.get_ident(),), None)
 
     # -- transfers ---------------------------------------------------------------------------------
@@ -290,16 +286,16 @@ class FTPPool:
         Returns:
             What was ended how; a second call has nothing to do and says so.
         """
-        limit = (
-            self._close_timeout if timeout is None else check_seconds("timeout", timeout, zero=True)
-        )
+        return self._close(self._or_default(timeout, self._close_timeout), patient=True)
+
+    def _close(self, limit: float, *, patient: bool) -> CloseReport:
         started = time.monotonic()
         self._closed = True
         with self._lock:
             clients, self._clients = self._clients, {}
         _open_pools.discard(self)
         reports = [
-            gate.close(client, max(0.0, started + limit - time.monotonic()))
+            gate.close(client, max(0.0, started + limit - time.monotonic()), patient=patient)
             for gate, client in clients.items()
         ]
         return CloseReport(
@@ -536,4 +532,5 @@ def _close_all() -> None:
     """Say QUIT for pools that the program forgot to close."""
     for pool in list(_open_pools):
         with contextlib.suppress(Exception):
-            pool.close()
+            # Nobody is left who could give a lease back.
+            pool._close(pool._close_timeout, patient=False)

@@ -98,6 +98,8 @@ class Tenant:
         max_idle: How long an unused session is kept.
         learned: What refusals that spoke of this user taught, or None.
         generation: Sessions of an older generation end as soon as nobody uses them.
+        proven: True once these credentials have logged in. Until then connections are opened one
+            by one, so that a wrong password is not tried several times.
         closed: True once the pool was closed.
         totals: What happened to it so far.
     """
@@ -107,6 +109,7 @@ class Tenant:
     max_idle: float = 30.0
     learned: int | None = None
     generation: int = 0
+    proven: bool = False
     closed: bool = False
     totals: Totals = field(default_factory=Totals)
 

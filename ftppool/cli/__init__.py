@@ -45,7 +45,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
         return _say("interrupted", Exit.INTERRUPTED)
     except Terminated:
         return _say("terminated", Exit.TERMINATED)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last one to catch it
         return _failure(error)
 
 

@@ -5,13 +5,30 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import Literal, NoReturn, cast
+from typing import Literal, NoReturn
 
 from ftppool._version import __version__
 
 __all__ = ["PASSWORD_VARIABLE", "Options", "parse"]
 
 PASSWORD_VARIABLE = "FTPPOOL_PASSWORD"  # noqa: S105 - the name of a variable, no password
+
+_PUT_EPILOG = f"""\
+password:
+  Put it into the environment variable {PASSWORD_VARIABLE}. It may also be in the
+  URL, but what is on a command line every user of the machine can read in the
+  list of processes, and the shell keeps it in its history.
+
+exit codes:
+  0    everything is there
+  1    something failed for good
+  2    the command line is wrong
+  70   a bug in ftppool
+  75   only passing failures: run it again
+  77   the login was refused
+  78   a setting is wrong
+  130  Ctrl-C, 143 SIGTERM: the sessions were ended first
+"""
 
 
 class Options(argparse.Namespace):
@@ -43,7 +60,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     Raises:
         SystemExit: With 2 after a usage error, with 0 after ``--help`` and ``--version``.
     """
-    return cast("Options", _tree().parse_args(argv, namespace=Options()))
+    return _tree().parse_args(argv, namespace=Options())
 
 
 def _tree() -> argparse.ArgumentParser:
@@ -54,7 +71,7 @@ def _tree() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ftppool {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--color",
         choices=("auto", "never"),
@@ -75,23 +92,21 @@ def _tree() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_put(
-    commands: argparse._SubParsersAction[_Parser], common: argparse.ArgumentParser
-) -> None:
+def _add_put(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     put = commands.add_parser(
         "put",
         parents=[common],
         help="upload files and directories",
         usage="ftppool put [options] SRC... DEST",
-        description="Uploads files, and directories with all below them (SRC/ means the contents),"
-        " and returns when every file is whole under its name, or is known not to be.",
-        epilog=f"Password: best in the environment variable {PASSWORD_VARIABLE}. In the URL it"
-        " works as well, but then every user of this machine can read it in the list of processes."
-        " Exit codes: 0 all there; 1 something failed; 2 usage; 70 a bug; 75 only passing failures,"
-        " run it again; 77 login refused; 78 a setting is wrong; 130 Ctrl-C; 143 SIGTERM.",
+        description="Uploads files, and directories with all below them (SRC/: the contents).\n"
+        "Returns when every file is whole under its name, or is known not to be.",
+        epilog=_PUT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    put.add_argument("sources", nargs="+", metavar="SRC", help="a local file or directory")
+    put.add_argument(
+        "sources", nargs="+", type=_local, metavar="SRC", help="a local file or directory"
+    )
     put.add_argument(
         "dest", metavar="DEST", help="ftp://user@host[:port]/directory; //directory is absolute"
     )
@@ -143,6 +158,13 @@ def _add_handling(put: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not make missing directories",
     )
+
+
+def _local(text: str) -> str:
+    # Taken for a missing file, its name would be repeated with the password in it.
+    if re.match("s?ftp(s|si|es)?://", text, re.IGNORECASE):
+        raise argparse.ArgumentTypeError("there is a URL among the sources; DEST comes last")
+    return text
 
 
 def _count(text: str) -> int:

@@ -10,7 +10,7 @@ __all__ = ["FILES", "all_below", "make", "whole"]
 
 FILES = 300
 _DIRECTORIES = ("invoices", "logs", "photos/2025", "photos/2026", "reports")
-_LARGE = 6
+_LARGE_EVERY = 47
 
 
 def make(folder: str) -> None:
@@ -19,7 +19,7 @@ def make(folder: str) -> None:
     for directory in _DIRECTORIES:
         os.makedirs(os.path.join(folder, directory))
     for number in range(FILES):
-        large = number % (FILES // _LARGE) == 0
+        large = number % _LARGE_EVERY == 0
         count = generator.randrange(300_000, 900_000) if large else generator.randrange(200, 16_000)
         name = f"{_DIRECTORIES[number % len(_DIRECTORIES)]}/{number:03}.bin"
         with open(os.path.join(folder, name), "wb") as file:

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-__all__ = ["HOST", "LIMIT", "PASSWORD", "Host", "Seen"]
+__all__ = ["HOST", "LIMIT", "LOGIN", "PASSWORD", "REPLY", "Host", "Seen"]
 
 HOST = "127.0.0.1"
 LIMIT = 3
+"""Connections that the server allows from one address."""
+REPLY = 0.010
+"""Seconds that each reply of the server takes."""
+LOGIN = 0.080
+"""Seconds that a login takes in addition."""
 PASSWORD = "demo"  # noqa: S105 - it protects nothing
 _SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "demo_server.py")
 
@@ -41,6 +46,18 @@ class Seen:
     vanished: int
     files: int
 
+    def plus(self, then: Seen) -> Seen:
+        """Join this with what was seen after it."""
+        return Seen(
+            now=then.now,
+            peak=max(self.peak, then.peak),
+            connections=self.connections + then.connections,
+            refusals=self.refusals + then.refusals,
+            quits=self.quits + then.quits,
+            vanished=self.vanished + then.vanished,
+            files=self.files + then.files,
+        )
+
 
 class Host:
     """A running server; a context manager that ends it.
@@ -58,11 +75,12 @@ class Host:
         for user in users:
             os.makedirs(os.path.join(self.root, user))
         self._log = os.path.join(folder, "server.log")
+        terms = [PASSWORD, str(LIMIT), str(REPLY), str(LOGIN)]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own script, with our own paths
                 # -P: its neighbours in this directory are no modules for it. Warnings of pyftpdlib
                 # and of asyncore are no news to whoever looks at a demo.
-                [sys.executable, "-P", "-W", "ignore", _SCRIPT, self.root, str(LIMIT)],
+                [sys.executable, "-P", "-W", "ignore", _SCRIPT, self.root, *terms],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -89,7 +107,7 @@ class Host:
         seen = self.look()
         while seen.now and time.monotonic() < deadline:
             time.sleep(0.02)
-            seen = _sum(seen, self.look())
+            seen = seen.plus(self.look())
         return seen
 
     def stop(self) -> None:
@@ -126,15 +144,3 @@ class Host:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def _sum(first: Seen, then: Seen) -> Seen:
-    return Seen(
-        now=then.now,
-        peak=max(first.peak, then.peak),
-        connections=first.connections + then.connections,
-        refusals=first.refusals + then.refusals,
-        quits=first.quits + then.quits,
-        vanished=first.vanished + then.vanished,
-        files=first.files + then.files,
-    )

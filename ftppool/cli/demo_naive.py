@@ -82,7 +82,7 @@ class ByHand:
                     self.arrived += 1
 
     def _send(self, name: str) -> None:
-        ftp = ftplib.FTP(timeout=10)  # noqa: S321
+        ftp = ftplib.FTP(timeout=10)
         # As long as anything refers to it, be it a traceback, it stays open.
         self._connections.append(ftp)
         ftp.connect(HOST, self.port)

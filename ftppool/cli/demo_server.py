@@ -1,10 +1,11 @@
 """The demo's FTP server, run as a script in a process of its own.
 
-Usage: ``demo_server.py ROOT LIMIT``: ROOT has a home directory for each user, who is called after it.
+Usage: ``demo_server.py ROOT PASSWORD LIMIT REPLY LOGIN``: ROOT has a home directory for each user,
+who is called after it; REPLY and LOGIN are the seconds that any reply and a login take.
 
 Behaves like vsftpd with ``max_per_ip=LIMIT`` at the end of a short line, and counts what it sees.
-Writes one JSON line with its port; answers each line on stdin with its counts since the line before.
-Removes ROOT's parent and ends when stdin is closed, so that even a killed demo leaves nothing behind.
+Writes one JSON line with its port; answers each line on stdin with its counts since the last one.
+Removes ROOT's parent and ends when stdin is closed: even a killed demo leaves nothing behind.
 
 It imports nothing of ftppool: it must not depend on what it measures.
 """
@@ -25,12 +26,7 @@ from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer
 
-PASSWORD = "demo"  # noqa: S105 - it protects nothing
 REFUSAL = "421 There are too many connections from your internet address."
-REPLY_DELAY = 0.010
-"""Seconds that each reply is under way."""
-LOGIN_DELAY = 0.080
-"""Seconds that the server takes to check a password."""
 
 
 class Census:
@@ -82,6 +78,8 @@ class Handler(FTPHandler):  # type: ignore[misc]
 
     census: Census
     limit: int
+    reply_delay: float
+    login_delay: float
     banner = "Welcome to the demo."
     auth_failed_timeout = 0
 
@@ -91,7 +89,7 @@ class Handler(FTPHandler):  # type: ignore[misc]
         super().__init__(*args, **options)
 
     def handle(self) -> None:
-        """Greet a new connection, or send it away as vsftpd does: one line instead of the banner."""
+        """Greet a connection, or send it away as vsftpd does: one line instead of the banner."""
         self._held = self.census.connect(self.limit)
         if self._held:
             super().handle()
@@ -109,7 +107,7 @@ class Handler(FTPHandler):  # type: ignore[misc]
 
     def _soon(self, data: str | None) -> None:
         self._late.append(data)
-        self.ioloop.call_later(REPLY_DELAY, self._send_first, _errback=self.handle_error)
+        self.ioloop.call_later(self.reply_delay, self._send_first, _errback=self.handle_error)
 
     def _send_first(self) -> None:
         # In the order of the queue, whatever the order in which the timers go off.
@@ -123,7 +121,7 @@ class Handler(FTPHandler):  # type: ignore[misc]
 
     def handle_auth_success(self, *args: Any) -> None:
         """Let a user in, after a while."""
-        self.ioloop.call_later(LOGIN_DELAY, self._let_in, args, _errback=self.handle_error)
+        self.ioloop.call_later(self.login_delay, self._let_in, args, _errback=self.handle_error)
 
     def _let_in(self, args: tuple[Any, ...]) -> None:
         if not self._closed:
@@ -146,17 +144,21 @@ class Handler(FTPHandler):  # type: ignore[misc]
             self.census.end(politely=self._said_quit)
 
 
-def main(root: str, limit: str) -> None:
+def main(root: str, password: str, limit: str, reply: str, login: str) -> None:
     """Serve until stdin is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo, which then ends us
+    # What a terminal sends to both of us is for the demo; we end when it does, and after cleaning.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     log = logging.getLogger("pyftpdlib")
     log.addHandler(logging.NullHandler())
     log.propagate = False
     Handler.census = Census()
     Handler.limit = int(limit)
+    Handler.reply_delay, Handler.login_delay = float(reply), float(login)
     Handler.authorizer = DummyAuthorizer()
     for user in os.listdir(root):
-        Handler.authorizer.add_user(user, PASSWORD, os.path.join(root, user), perm="elradfmw")
+        Handler.authorizer.add_user(user, password, os.path.join(root, user), perm="elradfmw")
     server = FTPServer(("127.0.0.1", 0), Handler)
     _say({"port": server.address[1]})
     threading.Thread(target=_answer, args=(Handler.census, root), daemon=True).start()

@@ -26,7 +26,7 @@ from ftppool.report import Status
 __all__ = ["Follower", "Tally"]
 
 _RATE_SPAN = 3.0
-"""Seconds over which the rate is taken."""
+"""Seconds over which rates are taken."""
 
 
 class Tally:
@@ -51,7 +51,7 @@ class Tally:
         self._finished_bytes = 0
         self._under_way: dict[str, int] = {}
         self._began = time.monotonic()
-        self._samples = deque([(self._began, 0)])
+        self._samples = deque([(self._began, 0, 0)])
 
     @property
     def sessions(self) -> int:
@@ -68,14 +68,15 @@ class Tally:
         """Seconds since the first look."""
         return time.monotonic() - self._began
 
-    def rate(self) -> float:
-        """Bytes a second over the last seconds; call it regularly, it remembers when."""
-        now, count = time.monotonic(), self.bytes
-        self._samples.append((now, count))
-        while len(self._samples) > 2 and now - self._samples[1][0] > _RATE_SPAN:
+    def rates(self) -> tuple[float, float]:
+        """Files and bytes a second over the last seconds; it remembers when it was asked."""
+        now = (time.monotonic(), self.done, self.bytes)
+        self._samples.append(now)
+        while len(self._samples) > 2 and now[0] - self._samples[1][0] > _RATE_SPAN:
             self._samples.popleft()
-        then, before = self._samples[0]
-        return max(0.0, (count - before) / max(0.001, now - then))
+        then = self._samples[0]
+        span = max(0.001, now[0] - then[0])
+        return max(0, now[1] - then[1]) / span, max(0, now[2] - then[2]) / span
 
     def take(self, event: Event) -> None:
         """Count one event."""

@@ -40,32 +40,33 @@ def run(options: Options) -> int:
     target = _target(options.dest)
     screen = Screen(sys.stderr, color=options.color, lenient=True)
     watch = _Watch(screen, options)
-    with _log_lines(screen, options), Follower(watch.take, watch.tick, 0.2) as follower:
-        try:
-            report = upload_batch(
-                options.sources,
-                target,
-                max_per_ip=options.max_per_ip,
-                workers=options.workers,
-                atomic=options.atomic,
-                verify=options.verify,
-                on_conflict=options.on_conflict,
-                makedirs=options.makedirs,
-                on_event=follower,
-                check=False,
-            )
-            stopped = None
-        except (KeyboardInterrupt, Terminated) as stop:
-            stopped, report = stop, getattr(stop, "report", None)
-    # Only now all events are counted.
-    if stopped is not None:
-        return _stopped(screen, watch.tally, stopped, report)
-    screen.clear()
+    try:
+        with _log_lines(screen, options), Follower(watch.take, watch.tick, 0.2) as follower:
+            report = _upload(options, target, follower)
+    except (KeyboardInterrupt, Terminated) as stop:
+        return _stopped(screen, watch.tally, stop)
+    finally:
+        screen.clear()
     if not report.ok:
-        return _failed(screen, report)
+        return _failed(screen, report, target)
     if screen.live and not options.quiet:
         screen.line(_done(screen, report, watch.tally))
     return Exit.OK
+
+
+def _upload(options: Options, target: Target, follower: Follower) -> BatchReport:
+    return upload_batch(
+        options.sources,
+        target,
+        max_per_ip=options.max_per_ip,
+        workers=options.workers,
+        atomic=options.atomic,
+        verify=options.verify,
+        on_conflict=options.on_conflict,
+        makedirs=options.makedirs,
+        on_event=follower,
+        check=False,
+    )
 
 
 def _target(url: str) -> Target:
@@ -111,7 +112,7 @@ class _Watch:
         else:
             part = tally.done / tally.queued if tally.queued else 0.0
             files = f"{screen.bar(part, 16)} {tally.done:,} of {tally.queued:,} files"
-        parts = [files, size(tally.bytes), f"{size(tally.rate())}/s"]
+        parts = [files, size(tally.bytes), f"{size(tally.rates()[1])}/s"]
         parts.append(amount(tally.sessions, "session"))
         if tally.refused:
             parts.append(screen.style("yellow", f"{tally.refused} refused"))
@@ -126,7 +127,14 @@ def _words(event: Event) -> str:
         case FileDone():
             return _fate(event.outcome)
         case Retrying():
-            return f"try {event.attempt} failed, next in {event.wait:.1f} s: {_whose(event)}"
+            words = _naming(event.remote, one_line(event.error))
+            return f"try {event.attempt} failed, next in {event.wait:.1f} s: {words}"
+        case _:
+            return _session_words(event)
+
+
+def _session_words(event: Event) -> str:
+    match event:
         case SessionOpened():
             return f"session opened to {event.address} in {event.elapsed:.2f} s"
         case SessionClosed():
@@ -147,11 +155,7 @@ def _fate(outcome: Outcome) -> str:
     return one_line(f"{outcome.status}: {outcome.source} as {outcome.remote}{amount_sent}{notes}")
 
 
-def _whose(event: Retrying) -> str:
-    return _naming(event.remote, one_line(event.error))
-
-
-def _failed(screen: Screen, report: BatchReport) -> int:
+def _failed(screen: Screen, report: BatchReport, target: Target) -> int:
     """Say what did not arrive and why, one line each, and a last one that counts."""
     errors: list[FTPPoolError] = list(report.causes)
     for cause in report.causes:
@@ -160,9 +164,12 @@ def _failed(screen: Screen, report: BatchReport) -> int:
         if outcome.error is not None:
             errors.append(outcome.error)
         words = _naming(outcome.source, one_line(outcome.error or "failed"))
-        left = f" (left behind: {outcome.left_behind})" if outcome.left_behind else ""
-        screen.line(f"ftppool: {words}{one_line(left) and ' ' + one_line(left)}")
+        if outcome.left_behind:
+            words += f" (left behind: {one_line(outcome.left_behind)})"
+        screen.line(f"ftppool: {words}")
     code = code_of(errors)
+    if code is Exit.LOGIN and target.password is None:
+        screen.line(f"ftppool: no password was given; set {PASSWORD_VARIABLE}")
     again = "; run it again" if code is Exit.AGAIN else ""
     screen.line(f"ftppool: {_count(report)}{again}")
     return code
@@ -176,18 +183,19 @@ def _count(report: BatchReport) -> str:
         "not begun": len(report.not_attempted),
     }
     parts = "".join(f", {number:,} {what}" for what, number in lost.items() if number)
-    return f"{arrived:,} of {amount(len(report.outcomes), 'file')} arrived{parts}"
+    return f"{arrived:,} of {len(report.outcomes):,} files arrived{parts}"
 
 
 def _naming(name: str, words: str) -> str:
     """Put a name before the words about it, unless they name it themselves."""
-    return words if one_line(name) in words else f"{one_line(name)}: {words}"
+    if one_line(name) in words or repr(name)[1:-1] in words:
+        return words
+    return f"{one_line(name)}: {words}"
 
 
-def _stopped(
-    screen: Screen, tally: Tally, stop: BaseException, report: BatchReport | None
-) -> int:
+def _stopped(screen: Screen, tally: Tally, stop: BaseException) -> int:
     """Say in one line how far it came and how its sessions ended."""
+    report: BatchReport | None = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
     code = Exit.TERMINATED if isinstance(stop, Terminated) else Exit.INTERRUPTED
     screen.clear()
     counts = f"{tally.done:,} files were done" if report is None else _count(report)
@@ -203,9 +211,8 @@ def _done(screen: Screen, report: BatchReport, tally: Tally) -> str:
     sent = f"{amount(len(report.uploaded), 'file')}, {size(report.bytes_sent)}"
     skipped = f", {len(report.skipped):,} skipped" if report.skipped else ""
     sessions = amount(tally.opened, "session")
-    return (
-        f"{screen.style('green', '✓')} {sent} in {report.elapsed:.1f} s{skipped}, {sessions}"
-        + (f", {tally.refused} refused" if tally.refused else "")
+    return f"{screen.style('green', '✓')} {sent} in {report.elapsed:.1f} s{skipped}, {sessions}" + (
+        f", {tally.refused} refused" if tally.refused else ""
     )
 
 

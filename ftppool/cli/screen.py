@@ -16,7 +16,7 @@ WIDTH = 80
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CODES = re.compile("\x1b\\[[0-9;]*m")
 # What an old console or a C locale cannot show, and what it shows instead.
-_PLAIN = str.maketrans({"█": "#", "░": ".", "✓": "+", "✗": "x", "×": "x", "…": "...", "─": "-"})
+_PLAIN = str.maketrans({"█": "#", "░": ".", "✓": "+", "✗": "x", "…": "..."})
 
 
 class Screen:
@@ -30,7 +30,9 @@ class Screen:
         lenient: True: what cannot be written is dropped; the work matters, not the words.
     """
 
-    def __init__(self, stream: TextIO | None, *, color: str = "auto", lenient: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO | None, *, color: str = "auto", lenient: bool = False
+    ) -> None:
         self._stream = stream
         self._lenient = lenient
         self._lock = threading.Lock()
@@ -38,11 +40,11 @@ class Screen:
         # stream.isatty() fails on a closed stream, which is no terminal.
         self.live = _is_terminal(stream) and os.environ.get("TERM") != "dumb"
         self._colors = self.live and color == "auto" and not os.environ.get("NO_COLOR") and _ansi()
-        self._unicode = self.live and _shows(stream, "█░✓✗×…─")
+        self._unicode = self.live and _shows(stream, "█░✓✗…")
 
     def style(self, names: str, text: str) -> str:
         """Put text in styles (``"bold green"``), if the stream can show them."""
-        if not self._colors or not names:
+        if not self._colors or not names or not text:
             return text
         codes = ";".join(_STYLES[name] for name in names.split())
         return f"\x1b[{codes}m{text}\x1b[0m"
@@ -107,10 +109,8 @@ def size(count: float) -> str:
     for unit in ("kB", "MB", "GB"):
         count /= 1000
         if count < 999.95:
-            break
-    else:
-        count, unit = count / 1000, "TB"
-    return f"{count:.1f} {unit}"
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"
 
 
 def amount(count: int, noun: str) -> str:

@@ -205,6 +205,9 @@ class FTPWire:
 def _reply(phase: Phase, error: BaseException) -> Reply:
     """What the server said, or what the system said where the server said nothing."""
     text = str(error)
+    if isinstance(error, TimeoutError) and phase is Phase.GREETING:
+        # Whoever refuses closes; a server that accepts and says nothing is not reached.
+        return Reply(Phase.CONNECT, None, "connected, but no greeting came in time")
     if isinstance(error, ftplib.Error) and text[:3].isdigit():
         return Reply(phase, int(text[:3]), text)
     return Reply(phase, None, text or type(error).__name__)

@@ -1,0 +1,220 @@
+"""The pool's own life: reuse, sharing, time-outs, close."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import ftppool
+from ftppool import ConnectError, FTPPool, LeaseReturned, PoolClosed, RemoteRejected, Session
+from ftppool.events import Event, SessionClosed, SessionOpened
+from tests.conftest import Start
+from tests.support.relay import Relay
+from tests.support.servers import Server
+
+
+def test_sessions_are_reused_and_ended_with_quit(server: Server) -> None:
+    events: list[Event] = []
+    with FTPPool(server.url, max_per_ip=2, on_event=events.append) as pool:
+        for _ in range(10):
+            with pool.ftp() as ftp:
+                ftp.voidcmd("NOOP")
+        assert pool.stats().opened == 1
+        assert pool.stats().reused == 9
+    census = server.wait_idle()
+    assert census.connects == census.quits == 1
+    assert [type(event) for event in events] == [SessionOpened, SessionClosed]
+    assert isinstance(events[1], SessionClosed)
+    assert events[1].politely
+
+
+def test_eight_threads_share_three_sessions(server: Server) -> None:
+    def work() -> None:
+        for _ in range(5):
+            with pool.ftp() as ftp:
+                ftp.voidcmd("NOOP")
+
+    with FTPPool(server.url, max_per_ip=3) as pool:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stats = pool.stats()
+    assert stats.acquired == 40
+    assert stats.opened <= 3
+    assert stats.refused == 0
+    census = server.wait_idle()
+    assert census.peak <= 3
+    assert census.quits == census.sessions == stats.opened
+
+
+def test_two_pools_share_the_slots_of_an_address(server: Server) -> None:
+    with FTPPool(server.url, max_per_ip=2) as one, FTPPool(server.url, max_per_ip=2) as two:
+        with one.ftp() as first, one.ftp() as second:
+            first.voidcmd("NOOP")
+            second.voidcmd("NOOP")
+        # Both slots are taken by idle sessions of the first pool: one makes room.
+        with two.ftp(timeout=5) as ftp:
+            ftp.voidcmd("NOOP")
+        assert one.stats().open == 1
+    census = server.wait_idle()
+    assert census.peak <= 2
+    assert census.refusals == 0
+    assert census.quits == 3
+
+
+def test_max_idle_0_says_quit_on_every_release(server: Server) -> None:
+    with FTPPool(server.url, max_per_ip=1, max_idle=0) as pool:
+        for _ in range(4):
+            with pool.ftp() as ftp:
+                ftp.voidcmd("NOOP")
+        assert pool.stats().opened == 4
+    census = server.wait_idle()
+    assert census.quits == 4
+    assert census.refusals == 0  # the settling time: vsftpd refuses 9 of 10 without it
+
+
+def test_an_unused_session_is_ended_after_max_idle(start: Start) -> None:
+    server = start("vsftpd")
+    with FTPPool(server.url, max_idle=0.2) as pool:
+        with pool.ftp() as ftp:
+            ftp.voidcmd("NOOP")
+        server.wait_for(lambda census: census.held == 0 and census.quits == 1)
+        assert pool.stats().open == 0
+
+
+def test_the_session_offers_files_and_directories(server: Server) -> None:
+    with FTPPool(f"{server.url}/base") as pool, pool.session() as session:
+        assert isinstance(session, Session)
+        session.makedirs("a/b/c")
+        session.upload(b"hello", "a/b/hello.txt")
+        assert session.listdir("a/b") == ["c", "hello.txt"]
+        kinds = {entry.name: (entry.kind, entry.size) for entry in session.scandir("a/b")}
+        assert kinds["hello.txt"] == ("file", 5)
+        assert kinds["c"][0] == "dir"
+        assert session.size("a/b/hello.txt") == 5
+        assert session.exists("a/b")
+        assert not session.exists("a/b/nothing")
+        session.rename("a/b/hello.txt", "a/b/hi.txt")
+        session.upload(b"old", "a/b/other.txt")
+        session.replace("a/b/hi.txt", "a/b/other.txt")
+        assert session.size("a/b/other.txt") == 5
+        session.chdir("a/b")
+        assert session.getcwd().endswith("/base/a/b")
+        assert session.listdir() == ["c", "other.txt"]
+        session.remove("other.txt")
+        session.rmdir("c")
+        assert session.listdir("") == []
+        with pytest.raises(RemoteRejected):
+            session.remove("nothing")
+        with pytest.raises(RemoteRejected):
+            session.chdir("nowhere")
+    with pytest.raises(LeaseReturned):
+        session.listdir()
+
+
+def test_close_is_one_total_and_takes_away_what_does_not_come_back(start: Start) -> None:
+    server = start("vsftpd")
+    pool = FTPPool(server.url, max_per_ip=2)
+    lease = pool.acquire()
+    with pool.ftp() as ftp:
+        ftp.voidcmd("NOOP")
+    began = time.monotonic()
+    report = pool.close(timeout=1.0)
+    assert time.monotonic() - began < 1.5
+    assert report.clean
+    assert (report.quits, report.cut, report.still_running) == (2, 0, 0)
+    assert server.wait_idle().held == 0
+    lease.release()
+    with pytest.raises(LeaseReturned):
+        lease.loan.pwd()
+    again = pool.close()
+    assert again.clean
+    assert again.quits == 0
+    with pytest.raises(PoolClosed):
+        pool.acquire()
+    assert pool.closed
+
+
+def test_close_fails_those_who_wait_at_once(start: Start) -> None:
+    server = start("pyftpdlib")
+    pool = FTPPool(server.url, max_per_ip=1)
+    lease = pool.acquire()
+    failures: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            pool.acquire()
+        except PoolClosed as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not pool.stats().waiting:
+        pass
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    thread.join(2)
+    assert len(failures) == 1
+    lease.release()
+    closing.join()
+
+
+def test_every_call_ends_although_the_peer_is_silent(start: Start, tmp_path: Path) -> None:
+    server = start("pyftpdlib")
+    with Relay(server.port, workdir=tmp_path) as relay:
+        url = server.url.replace(str(server.port), str(relay.port))
+        pool = FTPPool(url, io_timeout=0.5, quit_timeout=0.3, connect_timeout=0.5)
+        with pool.ftp() as ftp:
+            relay.set(black_hole=True)
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                ftp.voidcmd("NOOP")
+            assert time.monotonic() - began < 2
+        began = time.monotonic()
+        with pytest.raises(ConnectError):
+            pool.acquire(timeout=1)
+        assert time.monotonic() - began < 2
+        began = time.monotonic()
+        report = pool.close()
+        assert time.monotonic() - began < 3
+        assert report.still_running == 0
+
+
+def test_nobody_listening_is_one_clear_sentence() -> None:
+    with (
+        FTPPool("ftp://127.0.0.1:1", retry=ftppool.RetryPolicy(attempts=2)) as pool,
+        pytest.raises(ConnectError, match=r"127\.0\.0\.1:1 cannot be reached: .*refused"),
+    ):
+        pool.acquire()
+
+
+def test_localhost_is_reached_over_whichever_address_answers(start: Start) -> None:
+    server = start("pyftpdlib")
+    began = time.monotonic()
+    with FTPPool(f"ftp://{server.user}:{server.password}@localhost:{server.port}") as pool:
+        with pool.ftp() as ftp:
+            ftp.voidcmd("NOOP")
+        assert pool.stats().open == 1
+    assert time.monotonic() - began < 3
+
+
+def test_a_program_that_forgets_to_close_says_quit_all_the_same(server: Server) -> None:
+    script = (
+        "import sys, ftppool\n"
+        "pool = ftppool.FTPPool(sys.argv[1], max_per_ip=2)\n"
+        "held = pool.acquire()\n"
+        "with pool.ftp() as ftp: ftp.pwd()\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script, server.url], timeout=30, check=False)
+    assert done.returncode == 0
+    assert time.monotonic() - began < 4
+    census = server.wait_idle()
+    assert census.sessions == census.quits == 2

@@ -1,0 +1,823 @@
+"""The slot machine under every order of events, with interrupts at every line of a borrower's call.
+
+:class:`World` plays all that is around the ledger: the gate (it claims jobs, reports what became of
+them, reads the mailbox), borrowers, the pools' owners, and the server. Any call of a borrower or of
+a pool's owner may be torn out of a line, as a KeyboardInterrupt does. The next event that runs to
+its end must have repaired everything; then the invariants of DESIGN 11 in which the ledger has a
+part are checked. Hypothesis chooses the events; a last test goes through one crowded world and
+interrupts every call at every line.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os.path
+import sys
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import ftppool
+from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
+from ftppool.ledger import FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
+from ftppool.slots import Place, Slot, State, Tenant, Waiter
+
+T = TypeVar("T")
+PACKAGE = os.path.dirname(os.path.abspath(ftppool.__file__))
+THREADS = range(7)
+LATEST = 0.03
+"""Seconds: a borrower's `now` may be that old when he has the lock at last."""
+
+
+@dataclass(eq=False)
+class Loan:
+    """What holds a place: a lease."""
+
+    thread: Hashable
+
+
+class Interrupt:
+    """Runs a call; raises a KeyboardInterrupt in it before the n-th line of ours that it reaches.
+
+    No line of the ledger stores more than one thing that others see: lines are fine enough.
+    """
+
+    def __init__(self, line: int | None) -> None:
+        self.left = line
+
+    def tears(self, call: Callable[[], object]) -> bool:
+        """Run `call`; True if it was interrupted."""
+        if self.left is None:
+            call()
+            return False
+        before = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            call()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
+        return self._count if frame.f_code.co_filename.startswith(PACKAGE) else None
+
+    def _count(self, frame: FrameType, event: str, arg: object) -> Any:
+        if event == "line" and self.left is not None:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+        return self._count
+
+
+def picked(things: list[T], pick: int) -> T:
+    return things[pick % len(things)]
+
+
+def snapshot(ledger: Ledger) -> tuple[object, ...]:
+    """Everything that a pump could change."""
+    slots = [
+        [getattr(slot, field.name) for field in dataclasses.fields(slot) if field.name != "places"]
+        + [(place, place.owner) for place in slot.places]
+        for slot in ledger.slots
+    ]
+    waiters = [(waiter, waiter.alive, waiter.place, waiter.error) for waiter in ledger.waiters]
+    plain = {
+        name: list(value) if isinstance(value, Iterable) else value
+        for name, value in vars(ledger).items()
+    }
+    return slots, waiters, plain
+
+
+def unserved(ledger: Ledger) -> list[Waiter]:
+    return [waiter for waiter in ledger.waiters if waiter.alive and not waiter.served]
+
+
+def waits_for_nothing(ledger: Ledger, waiter: Waiter, now: float) -> bool:
+    """True if it is never served, although all threads that do not wait give back what they hold.
+
+    Changes the ledger: give it a copy.
+    """
+    blocked = {thread for other in unserved(ledger) for thread in other.threads}
+    for _ in range(50):
+        for other in list(ledger.waiters):
+            if other.served:
+                ledger.cancel(other, now)
+        for slot in list(ledger.slots):
+            if slot.state is State.OPENING:
+                ledger.opened(slot, object(), now, expires=now + 1000)
+            elif slot.state is State.CLOSING:
+                ledger.closed(slot, now, politely=True)
+            for place in slot.places:
+                if isinstance(place.owner, Loan) and place.owner.thread not in blocked:
+                    ledger.release(place, place.owner, now)
+        now += 1.0
+        ledger.pump(now)
+        if waiter.served:
+            return False
+    return True
+
+
+class World:
+    """All that is around a ledger. `stale`: something has changed and no pump ran to its end."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.ledger = Ledger()
+        self.now = 1000.0
+        self.stale = False
+        self.interrupted = False
+        self.result: object = None
+        self.tenants: list[Tenant] = []
+        # Borrowers: who waits, in order of arrival; whose call was torn and whose `finally` is yet
+        # to come; who holds what; what finalizers have noted.
+        self.queue: list[Waiter] = []
+        self.torn: set[Waiter] = set()
+        self.held: list[tuple[Place, Loan]] = []
+        self.mailbox: list[tuple[Place, Loan]] = []
+        # The gate: jobs that it has claimed, and what it has of the limiter.
+        self.jobs: list[Slot] = []
+        self.permits: set[Slot] = set()
+        # The server: what it counts, from when on it may forget it, and what it has seen end.
+        self.server: dict[Slot, float] = {}
+        self.ended: list[tuple[float, Tenant]] = []
+        # What was seen after the last step.
+        self.known: set[Slot] = set()
+        self.given: set[tuple[Place, Waiter]] = set()
+        self.allowance = 0
+        self.learned: dict[object, int] = {}
+
+    def pool(self, cap: int, max_idle: float = 30.0) -> Tenant:
+        self.tenants.append(Tenant(cap=cap, places=self.places, max_idle=max_idle))
+        return self.tenants[-1]
+
+    def do(
+        self,
+        method: str,
+        *args: object,
+        line: int | None = None,
+        late: float = 0.0,
+        pumps: bool = True,
+        **keywords: object,
+    ) -> bool:
+        """Make one call of the ledger; False if it was torn. Then look at what it did."""
+
+        def call() -> None:
+            self.result = getattr(self.ledger, method)(*args, self.now - late, **keywords)
+
+        # A pump for an older time leaves things to do now.
+        self.stale |= late > 0
+        torn = Interrupt(line).tears(call)
+        self.interrupted |= torn
+        if torn:
+            self.stale = True
+        elif pumps and not late:
+            self.stale = False
+        self._look_at_new_slots(complete=not torn)
+        self._look_at_gifts(complete=not torn)
+        self._look_at_the_server()
+        return not torn
+
+    # -- borrowers: what Gate.acquire() and Lease do -----------------------------------------------
+
+    def free_threads(self) -> list[int]:
+        busy = {waiter.threads[0] for waiter in self.queue}
+        return [thread for thread in THREADS if thread not in busy]
+
+    def enter(
+        self, tenant: Tenant, *threads: Hashable, line: int | None = None, late: float = 0.0
+    ) -> Waiter:
+        waiter = Waiter(tenant, threads or (self.free_threads()[0],), self.now)
+        self.queue.append(waiter)
+        if not self.do("wait", waiter, line=line, late=late, pumps=not tenant.closed):
+            self.torn.add(waiter)
+        elif tenant.closed:
+            assert isinstance(waiter.error, PoolClosed)
+            self.queue.remove(waiter)
+        elif self.ledger.deadlocked(waiter):
+            holders = {loan.thread for _, loan in self.held + self.mailbox}
+            assert holders & set(waiter.threads), "the first to be told must hold something"
+            future, ghost = copy.deepcopy((self.ledger, waiter))
+            assert waits_for_nothing(future, ghost, self.now)
+            self.torn.add(waiter)
+        return waiter
+
+    def customers(self) -> list[Waiter]:
+        """Who was given a place and has not looked at it yet."""
+        waiting = [waiter for waiter in self.queue if waiter not in self.torn]
+        return [
+            waiter
+            for waiter in waiting
+            if waiter.error is None and waiter.place is not None and waiter.place.owner is waiter
+        ]
+
+    def accept(self, waiter: Waiter, *, line: int | None = None, late: float = 0.0) -> None:
+        place, loan = waiter.place, Loan(waiter.threads[0])
+        assert place is not None
+        if self.do("accept", waiter, loan, line=line, late=late, pumps=False):
+            assert self.result is place
+            assert place.owner is loan
+            self.queue.remove(waiter)
+            self.held.append((place, loan))
+        else:
+            self.mailbox.append((place, loan))  # the lease was made before, and is lost now
+            self.torn.add(waiter)
+
+    def decline(self, waiter: Waiter, *, line: int | None = None, late: float = 0.0) -> None:
+        place = waiter.place
+        assert place is not None
+        if self.do("decline", waiter, line=line, late=late):
+            assert place.slot.doomed
+            assert place.owner is not waiter
+        else:
+            self.torn.add(waiter)
+
+    def leave(self, waiter: Waiter, *, line: int | None = None) -> None:
+        """He gives up; or was torn, and this is his `finally`, which may be torn as well."""
+        again = waiter in self.torn
+        if again:
+            waiter.alive = False
+        if self.do("cancel", waiter, line=line) or again:
+            self.queue.remove(waiter)
+            self.torn.discard(waiter)
+        else:
+            self.torn.add(waiter)
+
+    def give_back(
+        self,
+        place: Place,
+        loan: Loan,
+        *,
+        doom: bool = False,
+        line: int | None = None,
+        lost: bool = False,
+    ) -> None:
+        """A lease ends. If that is torn, it will be ended again, or is `lost`."""
+        owned = place.owner is loan
+        self.held.remove((place, loan))
+        if not self.do("release", place, loan, doom=doom, line=line, pumps=owned):
+            (self.mailbox if lost else self.held).append((place, loan))
+            return
+        assert self.result == owned
+        before = snapshot(self.ledger)
+        assert not self.ledger.release(place, loan, self.now, doom=True), "given back twice"
+        assert snapshot(self.ledger) == before
+
+    def lose(self, place: Place, loan: Loan) -> None:
+        self.held.remove((place, loan))
+        self.mailbox.append((place, loan))
+
+    # -- the gate's threads ------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """One round of the dispatcher."""
+        while self.mailbox:
+            place, loan = self.mailbox.pop()
+            self.do("release", place, loan, doom=True, pumps=place.owner is loan)
+        self.do("pump")
+        self.claim()
+        freed, self.ledger.freed = self.ledger.freed, []
+        assert not set(freed) & set(self.ledger.slots), "its permit went while a slot was taken"
+        self.permits -= set(freed)
+        assert self.permits == set(self.ledger.slots), "a permit is lost"
+
+    def claim(self) -> None:
+        for slot in list(self.ledger.claim_jobs()):
+            assert slot not in self.jobs, "a job was handed out twice"
+            assert (slot in self.permits) == (slot.state is State.CLOSING), "opened twice"
+            self.permits.add(slot)
+            self.jobs.append(slot)
+        assert not list(self.ledger.claim_jobs()), "a job was handed out twice"
+
+    def claimed(self, state: State) -> list[Slot]:
+        self.claim()
+        assert set(self.jobs) == {
+            slot for slot in self.ledger.slots if slot.state in {State.OPENING, State.CLOSING}
+        }
+        return [slot for slot in self.jobs if slot.state is state]
+
+    def greet(self, slot: Slot) -> None:
+        self.server[slot] = float("inf")
+        self.do("greeted", slot)
+
+    def log_in(self, slot: Slot, lifetime: float = 1000.0) -> None:
+        self.jobs.remove(slot)
+        self.server[slot] = float("inf")
+        self.do("opened", slot, object(), expires=self.now + lifetime)
+        assert self.ledger.failures == 0
+
+    def close(self, slot: Slot, *, politely: bool = True) -> None:
+        self.jobs.remove(slot)
+        assert self.server[slot] == float("inf"), "closed twice"
+        self.server[slot] = self.now + FIRST_SETTLE
+        self.do("closed", slot, politely=politely)
+
+    def deny(self, slot: Slot, delay: float) -> None:
+        self.jobs.remove(slot)
+        self.permits.remove(slot)
+        self.do("denied", slot, delay=delay)
+        assert slot.state is State.FREE
+
+    def fail(self, slot: Slot, error: FTPPoolError, delay: float, *, for_good: bool) -> None:
+        waiting = unserved(self.ledger)
+        self.jobs.remove(slot)
+        self.server.pop(slot, None)
+        self.do("open_failed", slot, error, delay=delay, for_good=for_good)
+        for waiter in waiting:
+            if waiter.tenant is slot.tenant and waiter.place is None:
+                assert (waiter.error is error) == for_good or waiter.tenant.closed
+            else:
+                assert waiter.error is not error
+
+    def refuse(self, slot: Slot, delay: float, hint: int | None, about: str) -> None:
+        ledger, expected = self.ledger, self._what_it_teaches(slot, hint, about)
+        of_user, of_server = about == "user", about == "server"
+        ledger.refused(slot, self.now, hint=hint, of_user=of_user, of_server=of_server)
+        if not self.interrupted:  # an interrupt may count an ended connection twice
+            learned = slot.tenant.learned if of_user else ledger.learned
+            assert (learned, ledger.settle) == expected
+        self.stale = True
+        self.fail(slot, ServerBusy("421"), delay, for_good=False)
+
+    def _what_it_teaches(
+        self, slot: Slot, hint: int | None, about: str
+    ) -> tuple[int | None, float]:
+        """The server's own count of our connections, and DESIGN 4."""
+        ended = [tenant for when, tenant in self.ended if self.now - when < MEMORY]
+        others = [other for other in self.server if other is not slot]
+        ending = [other for other in others if other.state in {State.CLOSING, State.SETTLING}]
+        settle = self.ledger.settle * (2 if ended or ending else 1)
+        tenants, learned = [other.tenant for other in others] + ended, self.ledger.learned
+        if about == "user":
+            tenants = [tenant for tenant in tenants if tenant is slot.tenant]
+            learned = slot.tenant.learned
+        if tenants and about != "server":
+            learned = max(1, min(len(tenants), hint or 99, learned or 99))
+        return learned, min(settle, LONGEST_SETTLE)
+
+    def all_goes_well(self, *, accept: bool = True) -> None:
+        """Every job that there is succeeds, and what was given is accepted."""
+        for slot in self.claimed(State.CLOSING):
+            self.close(slot)
+        for slot in self.claimed(State.OPENING):
+            self.log_in(slot)
+        for waiter in self.customers() if accept else ():
+            self.accept(waiter)
+
+    def work(self, *, accept: bool = True) -> None:
+        """The same until nothing moves; time goes from one deadline to the next."""
+        for _ in range(100):
+            self.dispatch()
+            self.all_goes_well(accept=accept)
+            self.dispatch()
+            if self.jobs or (accept and self.customers()):
+                continue
+            backing_off = unserved(self.ledger) and self.ledger.not_before > self.now
+            if not self.ledger.count(State.SETTLING) and not backing_off:
+                return
+            deadline = self.ledger.next_deadline(self.now)
+            assert deadline is not None
+            self.now = deadline
+        raise AssertionError("the ledger never comes to rest")
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def calm_down(self) -> None:
+        """All leases end, and everybody in the queue is served in his turn."""
+        for waiter in list(self.torn):
+            self.leave(waiter)
+        for _ in range(20):
+            while self.held:
+                self.give_back(*self.held[0])
+            self.work()
+            for waiter in [waiter for waiter in self.queue if waiter.error is not None]:
+                self.leave(waiter)
+            if not self.queue and not self.held:
+                return
+        raise AssertionError("a waiter is stuck")
+
+    def finish(self) -> None:
+        """DESIGN 11.3 and 11.9: N sessions can be had again; after close() there is none."""
+        self.calm_down()
+        newcomer = self.pool(cap=3)
+        sessions = min(newcomer.cap, self.ledger.learned or newcomer.cap)
+        for thread in range(sessions * self.places):
+            self.enter(newcomer, f"newcomer {thread}")
+        self.work()
+        assert len(self.held) == sessions * self.places, "a slot is lost"
+        assert len({place.slot for place, _ in self.held}) == sessions
+        self.calm_down()
+        for tenant in self.tenants:
+            self.do("shut", tenant)
+        self.work()
+        assert not self.ledger.slots, "a closed pool has a session"
+        assert not self.permits
+        assert not self.server
+        assert all(tenant.totals.opened == tenant.totals.closed for tenant in self.tenants)
+
+    # -- what must hold at the moment when something is done ---------------------------------------
+
+    def allowed(self) -> int:
+        """How many slots may exist: DESIGN 2 and 4."""
+        tenants = [slot.tenant for slot in self.ledger.slots]
+        tenants += [waiter.tenant for waiter in self.ledger.waiters if waiter.alive]
+        learned = [self.ledger.learned] if self.ledger.learned else []
+        return max(1, min([tenant.cap for tenant in tenants] + learned, default=1))
+
+    def one_by_one(self, tenant: Tenant, new: Slot | None = None) -> bool:
+        """The open before has its greeting; after a failure, or before any login, its login."""
+        before = [slot for slot in self.ledger.slots if slot.state is State.OPENING]
+        before = [slot for slot in before if slot is not new]
+        strictly = self.ledger.failures or not tenant.proven
+        return not before if strictly else all(slot.greeted for slot in before)
+
+    def needy(self, waiters: list[Waiter]) -> list[Waiter]:
+        """Who of these needs room at the address: no slot of his pool is on its way to him."""
+        promised: Counter[Tenant] = Counter()
+        for slot in self.ledger.slots:
+            if slot.state is State.OPENING:
+                promised[slot.tenant] += slot.tenant.places
+        needy = []
+        for waiter in waiters:
+            mine = [slot for slot in self.ledger.slots if slot.tenant is waiter.tenant]
+            if promised[waiter.tenant] > 0:
+                promised[waiter.tenant] -= 1
+            elif waiter.tenant.learned is None or len(mine) < waiter.tenant.learned:
+                needy.append(waiter)
+        return needy
+
+    def _look_at_new_slots(self, *, complete: bool) -> None:
+        """Cap, one by one, back-off, and no overtaking between pools."""
+        slots, new = self.ledger.slots, [slot for slot in self.ledger.slots if slot not in self.known]
+        assert len(new) <= 1, "two opens at once"
+        for slot in new:
+            self.known.add(slot)
+            self.allowance = self.allowed()
+            assert len(slots) <= self.allowance, "the cap is broken"
+            assert not slot.tenant.closed
+            assert self.now >= self.ledger.not_before, "opened during the back-off"
+            assert self.one_by_one(slot.tenant, new=slot)
+            mine = [other for other in slots if other.tenant is slot.tenant]
+            assert len(mine) <= (slot.tenant.learned or len(mine))
+            if complete:
+                opening = [other for other in mine if other.state is State.OPENING]
+                waiting = unserved(self.ledger)
+                his = [waiter for waiter in waiting if waiter.tenant is slot.tenant]
+                beneficiary = his[(len(opening) - 1) * self.places]
+                earlier = waiting[: waiting.index(beneficiary)]
+                assert not self.needy(earlier), "overtook a waiter of another pool"
+
+    def _look_at_gifts(self, *, complete: bool) -> None:
+        """First come, first served; and nobody is handed what he must not get."""
+        given = {
+            (place, place.owner)
+            for slot in self.ledger.slots
+            for place in slot.places
+            if isinstance(place.owner, Waiter)
+        }
+        owners = {waiter for _, waiter in given}
+        for place, waiter in given - self.given:
+            slot, tenant = place.slot, waiter.tenant
+            assert waiter.error is None, "served twice"
+            assert slot.tenant is tenant
+            assert not slot.doomed, "a doomed session was handed out"
+            assert not tenant.closed, "a closed pool's session was handed out"
+            assert slot.generation == tenant.generation, "an expired session was handed out"
+            assert self.now - LATEST < slot.expires, "an old session was handed out"
+            earlier = [
+                other
+                for other in self.queue[: self.queue.index(waiter)]
+                if other in self.ledger.waiters and other.alive
+                if other not in owners and other.error is None
+            ]
+            assert all(other.tenant is not tenant for other in earlier), "not FIFO"
+            if complete and self.places == 1 and len(self.ledger.slots) >= self.allowed():
+                coming = self.ledger.count(State.CLOSING) + self.ledger.count(State.SETTLING)
+                assert len(self.needy(earlier)) <= coming, "overtook a waiter of another pool"
+        self.given = given
+
+    def _look_at_the_server(self) -> None:
+        """No slot is free before the server may have forgotten the connection."""
+        for slot in list(self.server):
+            if slot not in self.ledger.slots:
+                assert self.now >= self.server.pop(slot), "not settled yet"
+                self.ended.append((self.now, slot.tenant))
+
+    # -- what must hold after every step -----------------------------------------------------------
+
+    def check_the_cap(self) -> None:
+        """DESIGN 11.2, and of 11.10: a refusal never raises the number of sessions."""
+        ledger = self.ledger
+        assert len(ledger.slots) <= self.allowance
+        assert set(self.server) <= set(ledger.slots)
+        assert ledger.effective == self.allowed() >= 1
+        for who in (ledger, *self.tenants):
+            before, who_learned = self.learned.get(who, 99), who.learned or 99
+            assert 1 <= who_learned <= before
+            self.learned[who] = who_learned
+
+    def check_that_no_slot_is_lost(self) -> None:
+        """DESIGN 11.3: whoever has a place is known, and has one."""
+        owners: Counter[object] = Counter()
+        for slot in self.ledger.slots:
+            assert slot.state is not State.FREE
+            assert (slot.session is not None) == (slot.state in {State.OPEN, State.CLOSING})
+            for place in slot.places:
+                if place.owner is not None:
+                    assert slot.state is State.OPEN
+                    owners[place.owner] += 1
+        assert set(owners.values()) <= {1}, "one owner has two places"
+        loans = {loan for _, loan in self.held + self.mailbox}
+        for owner in owners:
+            known = owner in loans if isinstance(owner, Loan) else owner in self.queue
+            assert known or (isinstance(owner, Waiter) and not owner.alive)
+
+    def check_the_queue(self) -> None:
+        """DESIGN 11.4; `_look_at_gifts` has the rest of it."""
+        alive = [waiter for waiter in self.ledger.waiters if waiter.alive]
+        assert alive == [waiter for waiter in self.queue if waiter in alive]
+        if self.stale:
+            return
+        assert alive == list(self.ledger.waiters)
+        for waiter in alive:
+            assert waiter.place is None or waiter.error is None, "served twice"
+            assert waiter.place is None or waiter.place.owner is waiter
+        for slot in self.ledger.slots:
+            for place in slot.places:
+                if isinstance(place.owner, Waiter):
+                    assert place.owner.place is place
+                    assert place.owner in alive, "a dead waiter has a place"
+
+    def check_that_no_waiter_is_stuck(self) -> None:
+        """DESIGN 11.5."""
+        ledger, waiting = self.ledger, unserved(self.ledger)
+        if self.stale:
+            return
+        for slot in ledger.slots:
+            tenant = slot.tenant
+            fit = not slot.doomed and slot.generation == tenant.generation
+            if slot.state is State.OPEN and fit and self.now < slot.expires:
+                free = any(place.owner is None for place in slot.places)
+                assert not (free and any(waiter.tenant is tenant for waiter in waiting))
+        assert not any(waiter.tenant.closed for waiter in waiting)
+        needy = self.needy(waiting)
+        if len(ledger.slots) < self.allowed():
+            may_open = needy and self.one_by_one(needy[0].tenant)
+            assert not (may_open and self.now >= ledger.not_before)
+            return
+        coming = ledger.count(State.CLOSING) + ledger.count(State.SETTLING)
+        for waiter in needy[coming:]:
+            others = [slot for slot in ledger.slots if slot.tenant is not waiter.tenant]
+            assert not any(slot.idle for slot in others)
+
+    def check_what_must_end(self) -> None:
+        """DESIGN 11.8 and 11.9: no session is kept that nobody may have."""
+        if self.stale:
+            return
+        living = [slot for slot in self.ledger.slots if slot.state in {State.OPENING, State.OPEN}]
+        idle = [slot for slot in living if slot.idle]
+        for slot in idle:
+            assert not slot.doomed
+            assert not slot.tenant.closed
+            assert slot.generation == slot.tenant.generation
+            assert self.now < min(slot.expires, slot.last_used + slot.tenant.max_idle)
+        assert not idle or len(living) <= self.allowed()
+
+    def check_that_a_second_pump_changes_nothing(self) -> None:
+        """Nor does a pump at any time before the next deadline: who sleeps until it misses nothing."""
+        if self.stale:
+            return
+        before = snapshot(self.ledger)
+        served = self.ledger.pump(self.now)
+        assert snapshot(self.ledger) == before
+        assert served == [waiter for waiter in self.ledger.waiters if waiter.served]
+        deadline = self.ledger.next_deadline(self.now)
+        assert deadline is None or deadline > self.now
+        self.ledger.pump(self.now + 50.0 if deadline is None else (self.now + deadline) / 2)
+        assert snapshot(self.ledger) == before
+
+    def check_the_counts(self) -> None:
+        ledger = self.ledger
+        assert sum(ledger.count(state) for state in State) == len(ledger.slots)
+        for tenant in self.tenants:
+            totals = tenant.totals
+            living = ledger.count(State.OPEN, tenant) + ledger.count(State.CLOSING, tenant)
+            assert totals.opened - totals.closed == living
+            assert totals.closed == totals.quits + totals.cut
+
+    def check_all(self) -> None:
+        self.check_the_cap()
+        self.check_that_no_slot_is_lost()
+        self.check_the_queue()
+        self.check_that_no_waiter_is_stuck()
+        self.check_what_must_end()
+        self.check_that_a_second_pump_changes_nothing()
+        self.check_the_counts()
+
+
+PICK = st.integers(0, 5)
+LATE = st.sampled_from([0.0, 0.0, LATEST])
+LINE = st.one_of(st.none(), st.integers(1, 120))
+DELAY = st.sampled_from([0.0, 0.1, 5.0])
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Few rules for much: Hypothesis leaves out some of the rules in each run."""
+
+    places: ClassVar[int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.places)
+
+    @initialize(
+        terms=st.lists(
+            st.tuples(st.sampled_from([3, 2, 4, 1]), st.sampled_from([30.0, 1.0, 0.0])),
+            min_size=2,
+            max_size=3,
+        ),
+        borrowers=st.lists(PICK, max_size=6),
+        idle=st.integers(0, 3),
+    )
+    def pools_come(
+        self, terms: list[tuple[int, float]], borrowers: list[int], idle: int
+    ) -> None:
+        """Two or three pools; some have sessions, so that runs begin in the midst of life."""
+        for cap, max_idle in terms:
+            self.world.pool(cap, max_idle)
+        for pick in borrowers:
+            if self.world.free_threads():
+                self.world.enter(picked(self.world.tenants, pick))
+                self.world.work()
+        for _ in range(min(idle, len(self.world.held))):
+            self.world.give_back(*self.world.held[0])
+
+    def pick_pool(self, pick: int) -> Tenant:
+        """Most go to an open pool."""
+        pools = [tenant for tenant in self.world.tenants if not tenant.closed]
+        return picked(pools if pools and pick < 5 else self.world.tenants, pick)
+
+    @precondition(lambda self: self.world.free_threads())
+    @rule(pool=PICK, thread=PICK, caller=st.one_of(st.none(), PICK), late=LATE, line=LINE)
+    def wait(
+        self, pool: int, thread: int, caller: int | None, late: float, line: int | None
+    ) -> None:
+        threads = [picked(self.world.free_threads(), thread)]
+        if caller is not None:
+            threads.append(picked(list(THREADS), caller))
+        self.world.enter(self.pick_pool(pool), *threads, line=line, late=late)
+
+    @rule(pools=st.lists(PICK, min_size=2, max_size=4))
+    def crowd(self, pools: list[int]) -> None:
+        for pick in pools:
+            if self.world.free_threads():
+                self.world.enter(self.pick_pool(pick))
+
+    @precondition(lambda self: self.world.free_threads())
+    @rule(pool=PICK)
+    def borrow(self, pool: int) -> None:
+        self.world.enter(self.pick_pool(pool))
+        self.world.work()
+
+    @precondition(lambda self: self.world.customers())
+    @rule(pick=PICK, accepts=st.booleans(), late=LATE, line=LINE)
+    def look(self, pick: int, accepts: bool, late: float, line: int | None) -> None:
+        act = self.world.accept if accepts else self.world.decline
+        act(picked(self.world.customers(), pick), late=late, line=line)
+
+    @precondition(lambda self: self.world.queue)
+    @rule(pick=PICK, line=LINE)
+    def leave(self, pick: int, line: int | None) -> None:
+        self.world.leave(picked(self.world.queue, pick), line=line)
+
+    @precondition(lambda self: self.world.held)
+    @rule(pick=PICK, doom=st.booleans(), line=LINE, lost=st.booleans())
+    def give_back(self, pick: int, doom: bool, line: int | None, lost: bool) -> None:
+        place, loan = picked(self.world.held, pick)
+        if lost and line is None:
+            self.world.lose(place, loan)
+        else:
+            self.world.give_back(place, loan, doom=doom, line=line, lost=lost)
+
+    @rule(
+        what=st.sampled_from(["resize", "expire", "revoke", "shut"]),
+        pick=PICK,
+        cap=st.integers(1, 4),
+        line=LINE,
+    )
+    def pool_owner(self, what: str, pick: int, cap: int, line: int | None) -> None:
+        world, tenant = self.world, picked(self.world.tenants, pick)
+        slots = [slot for slot in world.ledger.slots if slot.state is State.OPEN]
+        if what == "resize":
+            tenant.cap = cap
+            world.stale = True
+            world.do("pump", line=line)
+        elif what == "expire":
+            world.do("expire", tenant, line=line)
+        elif what == "shut":
+            world.do("shut", tenant, line=line)
+            if all(other.closed for other in world.tenants):
+                world.pool(cap)
+        elif slots:
+            slot = picked(slots, pick)
+            if world.do("revoke", slot, line=line):
+                assert slot.state is State.CLOSING
+
+    @rule()
+    def dispatch(self) -> None:
+        self.world.dispatch()
+
+    @rule(seconds=st.sampled_from([None, 0.05, 1.0, 5.0, 31.0]), pumps=st.booleans(), line=LINE)
+    def time_passes(self, seconds: float | None, pumps: bool, line: int | None) -> None:
+        """Without a number: until the next deadline."""
+        world = self.world
+        deadline = world.ledger.next_deadline(world.now) or world.now
+        world.now = max(world.now, deadline) if seconds is None else world.now + seconds
+        world.stale = True
+        if pumps:
+            world.do("pump", line=line)
+
+    @precondition(lambda self: self.world.claimed(State.OPENING))
+    @rule(
+        how=st.sampled_from(
+            ["logs in", "greets", "address", "user", "server", "fails", "fails for good", "denied"]
+        ),
+        pick=PICK,
+        lifetime=st.sampled_from([1000.0, 5.0]),
+        delay=DELAY,
+        hint=st.one_of(st.none(), st.integers(0, 4)),
+    )
+    def open_ends(
+        self, how: str, pick: int, lifetime: float, delay: float, hint: int | None
+    ) -> None:
+        world, slot = self.world, picked(self.world.claimed(State.OPENING), pick)
+        if how == "logs in":
+            world.log_in(slot, lifetime)
+        elif how.startswith("fails"):
+            world.fail(slot, AuthError("530"), delay, for_good=how == "fails for good")
+        elif how in {"address", "user", "server"}:
+            world.refuse(slot, delay, hint, how)
+        elif slot.greeted:
+            return
+        elif how == "greets":
+            world.greet(slot)
+        else:
+            world.deny(slot, delay)
+
+    @precondition(lambda self: self.world.claimed(State.CLOSING))
+    @rule(pick=PICK, politely=st.booleans())
+    def close_ends(self, pick: int, politely: bool) -> None:
+        self.world.close(picked(self.world.claimed(State.CLOSING), pick), politely=politely)
+
+    @rule(accept=st.booleans())
+    def all_goes_well(self, accept: bool) -> None:
+        self.world.all_goes_well(accept=accept)
+
+    @invariant()
+    def everything_holds(self) -> None:
+        self.world.check_all()
+
+    def teardown(self) -> None:
+        self.world.finish()
+
+
+class OnePlace(LedgerMachine):
+    """FTP: a session serves one borrower."""
+
+    places = 1
+
+
+class ThreePlaces(LedgerMachine):
+    """SFTP: a connection has several channels."""
+
+    places = 3
+
+
+@pytest.mark.parametrize("machine", [OnePlace, ThreePlaces])
+def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
+    machine: type[LedgerMachine],
+) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            deadline=None,
+            max_examples=150,
+            stateful_step_count=40,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )

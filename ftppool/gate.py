@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ftppool.bell import Bell
 from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.drivers.base import Address, OpenFailed, Wire, shut_down
-from ftppool.errors import FTPPoolError
+from ftppool.errors import FTPPoolError, PoolClosed
 from ftppool.events import ConnectFailed, SessionClosed, SessionOpened, SessionRefused
 from ftppool.failures import gave_up, open_error, timed_out, would_deadlock
 from ftppool.lease import Grip, Lease
@@ -321,6 +321,11 @@ class Gate:
     ) -> None:
         with self._lock:
             ledger = self._ledger
+            if client.closed:
+                # We broke it off ourselves: that says nothing about the server.
+                closed = PoolClosed("the pool was closed", address=str(self.address))
+                ledger.open_failed(slot, closed, time.monotonic(), delay=0.0, for_good=True)
+                return
             live = sum(1 for other in ledger.slots if other is not slot and other.connected)
             verdict = classify(
                 reply, live=live, worked_before=client.proven, patterns=client.policy.patterns
@@ -404,13 +409,13 @@ class Gate:
         before = copy.copy(client.totals)
         with self._lock:
             self._ledger.shut(client, started)
-            connecting = [sock for slot, sock in self._connecting.items() if slot.tenant is client]
             self._after_event()
-        shut_down(connecting)
         self._nudge.ring()
         patience = timeout - min(timeout / 2, GOODBYE) if patient else 0.0
-        if not self._wait_for_end(client, started + patience):
-            self._take_away(client)
+        steps = [(patience, self._take_away), (min(timeout / 2, LOGIN), self._cut_openings)]
+        for after, step in sorted(steps, key=lambda pair: pair[0]):
+            if not self._wait_for_end(client, started + after):
+                step(client)
         gone = self._wait_for_end(client, started + timeout)
         with self._lock:
             self._clients.discard(client)
@@ -434,6 +439,11 @@ class Gate:
             if left <= 0:
                 return False
             client.done.wait(min(SLICE, left))
+
+    def _cut_openings(self, client: Client) -> None:
+        with self._lock:
+            slots = [slot for slot in self._connecting if slot.tenant is client]
+        shut_down([self._connecting[slot] for slot in slots if slot in self._connecting])
 
     def _take_away(self, client: Client) -> None:
         """End the leases that did not come back; sessions in step can still say QUIT."""
@@ -493,6 +503,9 @@ class Gate:
 
 GOODBYE = 4.0
 """Seconds of close() kept for QUIT, the final FIN and settling."""
+
+LOGIN = 3.0
+"""Seconds of close() for which an open may go on, to be ended with QUIT after its login."""
 
 _gates: dict[tuple[str, int], Gate] = {}
 _gates_lock = threading.Lock()

@@ -45,7 +45,7 @@ class Ledger:
         self.failures = 0
         self.last_failure: FTPPoolError | None = None
         self.settle = FIRST_SETTLE
-        self._ended: deque[float] = deque(maxlen=64)
+        self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
 
@@ -186,15 +186,15 @@ class Ledger:
             of_user: True if the words are about this user, not about the address.
             of_server: True if they are about all clients together, which teaches nothing.
         """
-        ended = sum(1 for when in self._ended if now - when < MEMORY)
+        ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
         others = [other for other in self.slots if other is not slot and other.connected]
-        closing = sum(1 for other in others if other.state is not State.OPEN)
-        if ended or closing:
+        if ended or any(other.state in (State.CLOSING, State.SETTLING) for other in others):
             # The server had not yet noticed one of our own closes: give it longer the next time.
             self.settle = min(LONGEST_SETTLE, self.settle * 2)
+        tenants = [other.tenant for other in others] + ended
         if of_user:
-            others = [other for other in others if other.tenant is slot.tenant]
-        connections = len(others) + ended
+            tenants = [tenant for tenant in tenants if tenant is slot.tenant]
+        connections = len(tenants)
         if of_server or not connections:
             return  # somebody else holds the places: nothing to learn
         limit = max(1, min(connections, hint or connections))
@@ -246,7 +246,9 @@ class Ledger:
     def cap(self) -> int | None:
         """The smallest ``max_per_ip`` of the pools that hold or wait; None if none does."""
         caps = [slot.tenant.cap for slot in self.slots]
-        caps += [waiter.tenant.cap for waiter in self.waiters if waiter.alive]
+        caps += [
+            waiter.tenant.cap for waiter in self.waiters if waiter.alive and waiter.error is None
+        ]
         return min(caps, default=None)
 
     @property
@@ -310,7 +312,7 @@ class Ledger:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
             if slot.settled_at <= now:
                 if slot.connected:
-                    self._ended.append(now)
+                    self._ended.append((now, slot.tenant))
                 self.freed.append(slot)
                 self.slots.remove(slot)
                 slot.move(Event.SETTLED)
@@ -348,7 +350,7 @@ class Ledger:
             if waiter.served or not waiter.alive:
                 continue
             tenant = waiter.tenant
-            place = self._free_place(tenant)
+            place = self._free_place(tenant, now)
             if place is not None:
                 place.owner = waiter
                 waiter.place = place
@@ -367,12 +369,12 @@ class Ledger:
             else:
                 self._end_idle_of_another(tenant)
 
-    def _free_place(self, tenant: Tenant) -> Place | None:
+    def _free_place(self, tenant: Tenant, now: float) -> Place | None:
         best: Place | None = None
         for slot in self.slots:
             if slot.tenant is not tenant or slot.state is not State.OPEN or slot.doomed:
                 continue
-            if slot.generation != tenant.generation:
+            if slot.generation != tenant.generation or now >= slot.expires:
                 continue
             if best is None or slot.last_used > best.slot.last_used:
                 best = next((place for place in slot.places if place.owner is None), best)

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, Unpack, cast
 
@@ -292,7 +293,7 @@ class FTPPool:
         started = time.monotonic()
         self._closed = True
         with self._lock:
-            clients, self._clients = self._clients, {}
+            clients = dict(self._clients)
         _open_pools.discard(self)
         reports = [
             gate.close(client, max(0.0, started + limit - time.monotonic()), patient=patient)
@@ -491,6 +492,7 @@ def upload_batch(
             makedirs=makedirs,
             check=False,
         )
+    report = replace(report, stats=pool.stats())  # with every session closed and counted
     if check:
         report.raise_for_failures()
     return report

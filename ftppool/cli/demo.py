@@ -45,7 +45,7 @@ def run(options: Options) -> int:
         ) as folder:
             return _play(screen, folder)
     except (KeyboardInterrupt, Terminated):
-        screen.keep()
+        screen.leave()
         raise
 
 

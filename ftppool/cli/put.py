@@ -197,12 +197,19 @@ def _stopped(screen: Screen, tally: Tally, stop: BaseException) -> int:
     """Say in one line how far it came and how its sessions ended."""
     report: BatchReport | None = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
     code = Exit.TERMINATED if isinstance(stop, Terminated) else Exit.INTERRUPTED
-    screen.clear()
-    counts = f"{tally.done:,} files were done" if report is None else _count(report)
+    if report is None:
+        counts = f"{amount(tally.done, 'file')} done"
+    else:
+        # No total: the input was read only so far ahead.
+        arrived = amount(len(report.uploaded) + len(report.skipped), "file")
+        failed = f", {len(report.failed):,} failed" if report.failed else ""
+        counts = f"{arrived} arrived{failed}, {len(report.interrupted)} under way"
+        left = sum(outcome.left_behind is not None for outcome in report.outcomes)
+        counts += f" ({amount(left, 'part file')} left behind)" if left else ""
+    ends = "all sessions ended politely"
     if tally.cut or tally.sessions:
         ends = f"{tally.quits} of {amount(tally.opened, 'session')} ended politely"
-    else:
-        ends = "all sessions ended politely"
+    screen.clear()
     screen.line(f"ftppool: {code.name.lower()}: {counts}; {ends}")
     return code
 

@@ -69,11 +69,11 @@ class Screen:
             self._write(f"\r{self._fitting(text)}{rest}")
             self._drawn = columns
 
-    def keep(self) -> None:
-        """Let the live line stay where it is and go on below it."""
+    def leave(self) -> None:
+        """Go on below what a terminal shows: a live line, the ``^C`` that it echoed."""
         with self._lock:
-            if self._drawn:
-                self._drawn = 0
+            self._drawn = 0
+            if self.live:
                 self._write("\n")
 
     def clear(self) -> None:
@@ -88,7 +88,8 @@ class Screen:
 
     def _erase(self) -> str:
         drawn, self._drawn = self._drawn, 0
-        return f"\r{' ' * drawn}\r" if drawn else ""
+        # Two more for the "^C" that the terminal may have put behind it.
+        return f"\r{' ' * min(drawn + 2, WIDTH - 1)}\r" if drawn else ""
 
     def _fitting(self, text: str) -> str:
         return text if self._unicode else text.translate(_PLAIN)

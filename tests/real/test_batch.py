@@ -36,7 +36,9 @@ def odd_files(folder: Path) -> dict[str, bytes]:
         "UPPER", "upper", "a" * 200, "é" * 100, "comma,space dot.", "bang!", "caret^", "amp&ersand",
         " leading space", "three   spaces inside",
     ]  # fmt: skip
-    files = {name: rng.randbytes(rng.choice([0, 1, 2, 511, 512, 1460, 8192, 65537])) for name in names}
+    files = {
+        name: rng.randbytes(rng.choice([0, 1, 2, 511, 512, 1460, 8192, 65537])) for name in names
+    }
     files["empty"] = b""
     files["one"] = b"\n"
     files["crlf"] = b"line\r\n\r\nline\n" * 1000

@@ -45,6 +45,7 @@ def test_eight_threads_share_three_sessions(server: Server) -> None:
             thread.start()
         for thread in threads:
             thread.join()
+        assert pool.close().clean
         stats = pool.stats()
     assert stats.acquired == 40
     assert stats.opened <= 3

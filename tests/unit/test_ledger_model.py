@@ -435,7 +435,8 @@ class World:
     def allowed(self) -> int:
         """How many slots may exist: DESIGN 2 and 4."""
         tenants = [slot.tenant for slot in self.ledger.slots]
-        tenants += [waiter.tenant for waiter in self.ledger.waiters if waiter.alive]
+        waiting = [waiter for waiter in self.ledger.waiters if waiter.error is None]
+        tenants += [waiter.tenant for waiter in waiting if waiter.alive]
         learned = [self.ledger.learned] if self.ledger.learned else []
         return max(1, min([tenant.cap for tenant in tenants] + learned, default=1))
 
@@ -480,7 +481,9 @@ class World:
                 his = [waiter for waiter in waiting if waiter.tenant is slot.tenant]
                 beneficiary = his[(len(opening) - 1) * self.places]
                 earlier = waiting[: waiting.index(beneficiary)]
-                assert not self.needy(earlier), "overtook a waiter of another pool"
+                kept = Counter(waiter.tenant for waiter in self.needy(earlier))
+                room = sum(-(-count // self.places) for count in kept.values())
+                assert len(slots) + room <= self.allowance, "overtook a waiter of another pool"
 
     def _look_at_gifts(self, *, complete: bool) -> None:
         """First come, first served; and nobody is handed what he must not get."""

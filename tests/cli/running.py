@@ -1,0 +1,134 @@
+"""Run ``python -m ftppool`` as a user does: in a process of its own, with or without a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS = 80
+_TIMEOUT = 40.0
+_CODES = re.compile("\x1b\\[[0-9;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended; on a terminal `out` has both streams."""
+
+    code: int
+    out: str
+    err: str = ""
+
+    def lines(self) -> list[str]:
+        """What stays readable on a terminal, with colours."""
+        return [line.rstrip("\r").rpartition("\r")[2] for line in self.out.split("\n")]
+
+    def frames(self) -> list[str]:
+        """Every state that any line ever had, without colours."""
+        return [_CODES.sub("", frame) for frame in re.split("[\r\n]+", self.out)]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return an environment in which a warning is an error and nothing is preset."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("FTPPOOL_") and name not in {"NO_COLOR", "TERM"}
+    }
+    return kept | {"PYTHONWARNINGS": "error", "TERM": "xterm"} | changes
+
+
+def start(
+    *args: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a run without a terminal; finish it with `end`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ftppool", *map(str, args)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        cwd=cwd,
+        env=environment(**(env or {})),
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Ran:
+    """Wait for a run's end."""
+    try:
+        out, err = process.communicate(timeout=_TIMEOUT)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return Ran(process.returncode, out, err)
+
+
+def run(*args: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ran:
+    """Run without a terminal."""
+    return end(start(*args, cwd=cwd, env=env))
+
+
+def run_on_terminal(
+    *args: str | Path,
+    env: Mapping[str, str] | None = None,
+    interrupt_at: str | None = None,
+) -> Ran:
+    """Run on a terminal of 80 columns.
+
+    Args:
+        args: The command line.
+        env: Changes to the environment.
+        interrupt_at: Press Ctrl-C when this was seen.
+    """
+    ours, theirs = pty.openpty()
+    try:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-c", _ON_TERMINAL, *map(str, args)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env=environment(**(env or {})),
+        )
+        os.close(theirs)
+        output = _read(ours, interrupt_at)
+        return Ran(process.wait(_TIMEOUT), output.decode().replace("\r\n", "\n"))
+    finally:
+        os.close(ours)
+
+
+# The session's leader gets the terminal, so that Ctrl-C on it becomes a signal.
+_ON_TERMINAL = """
+import fcntl, runpy, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+sys.argv[0] = "ftppool"
+runpy.run_module("ftppool", run_name="__main__")
+"""
+
+
+def _read(terminal: int, interrupt_at: str | None) -> bytes:
+    output = b""
+    deadline = time.monotonic() + _TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # EIO: Linux's way to say that nobody has it open any more
+            return output
+        if not chunk:
+            return output
+        output += chunk
+        if interrupt_at is not None and interrupt_at.encode() in output:
+            interrupt_at = None
+            os.write(terminal, b"\x03")
+    raise AssertionError(f"still running: {output!r}")

@@ -129,6 +129,7 @@ class Batch:
         return self._report()
 
     def _feed(self) -> None:
+        item: Job | EmptyDirectory | None = None
         for item in self._inputs:
             if isinstance(item, Job):
                 self._taken[item.index] = item
@@ -150,6 +151,8 @@ class Batch:
                 self._collect()
             if self._stop:
                 break
+        if item is None:
+            log.warning("ftppool: no files to upload: the input is empty; check paths and pattern")
         self._end_input()
 
     def _end_input(self) -> None:

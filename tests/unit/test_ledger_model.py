@@ -315,7 +315,7 @@ class World:
         self.server[slot] = float("inf")
         self.do("greeted", slot)
 
-    def log_in(self, slot: Slot, lifetime: float = 1000.0) -> None:
+    def log_in(self, slot: Slot, lifetime: float) -> None:
         self.jobs.remove(slot)
         self.server[slot] = float("inf")
         self.do("opened", slot, object(), expires=self.now + lifetime)
@@ -375,7 +375,7 @@ class World:
         for slot in self.claimed(State.CLOSING):
             self.close(slot)
         for slot in self.claimed(State.OPENING):
-            self.log_in(slot)
+            self.log_in(slot, lifetime=picked([1000.0, 4.0], len(self.known)))
         for waiter in self.customers() if accept else ():
             self.accept(waiter)
 
@@ -464,7 +464,10 @@ class World:
 
     def _look_at_new_slots(self, *, complete: bool) -> None:
         """Cap, one by one, back-off, and no overtaking between pools."""
-        slots, new = self.ledger.slots, [slot for slot in self.ledger.slots if slot not in self.known]
+        slots, new = (
+            self.ledger.slots,
+            [slot for slot in self.ledger.slots if slot not in self.known],
+        )
         assert len(new) <= 1, "two opens at once"
         for slot in new:
             self.known.add(slot)
@@ -657,9 +660,7 @@ class LedgerMachine(RuleBasedStateMachine):
         borrowers=st.lists(PICK, max_size=6),
         idle=st.integers(0, 3),
     )
-    def pools_come(
-        self, terms: list[tuple[int, float]], borrowers: list[int], idle: int
-    ) -> None:
+    def pools_come(self, terms: list[tuple[int, float]], borrowers: list[int], idle: int) -> None:
         """Two or three pools; some have sessions, so that runs begin in the midst of life."""
         for cap, max_idle in terms:
             self.world.pool(cap, max_idle)

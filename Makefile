@@ -37,7 +37,9 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pyright --ignoreexternal --verifytypes ftppool
+	$(BIN)/python -m venv --clear --without-pip $(VENV)/wheel
+	$(BIN)/python -m pip --python $(VENV)/wheel/bin/python install --quiet --disable-pip-version-check .
+	PATH="$(CURDIR)/$(VENV)/wheel/bin:$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes ftppool
 	$(BIN)/lint-imports
 
 clean:

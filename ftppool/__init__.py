@@ -62,9 +62,38 @@ _HOMES = {
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = [  # noqa: PLE0604 - the names of _WHERE, which a test compares with the imports above
+__all__ = [
+    "AuthError",
+    "BatchError",
+    "BatchReport",
+    "CloseReport",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLost",
+    "FTPConfig",
+    "FTPPool",
+    "FTPPoolError",
+    "Holder",
+    "HostKeyError",
+    "LeakWarning",
+    "Lease",
+    "LeaseReturned",
+    "Outcome",
+    "PoolClosed",
+    "PoolStats",
+    "PoolTimeout",
+    "RemoteRejected",
+    "RetryPolicy",
+    "ServerBusy",
+    "Session",
+    "Status",
+    "TLSError",
+    "Target",
+    "TransferError",
+    "VerifyError",
+    "WouldDeadlock",
     "__version__",
-    *_WHERE,
+    "upload_batch",
 ]
 
 

@@ -38,7 +38,7 @@ from ftppool.transfer.upload import Shared, Upload, UploadOptions
 
 __all__ = ["Batch", "Lender"]
 
-log = logging.getLogger("ftppool")
+_log = logging.getLogger("ftppool")
 
 WINDOW = 1000
 """Inputs taken ahead of the workers."""
@@ -152,7 +152,7 @@ class Batch:
             if self._stop:
                 break
         if item is None:
-            log.warning("ftppool: no files to upload: the input is empty; check paths and pattern")
+            _log.warning("ftppool: no files to upload: the input is empty; check paths and pattern")
         self._end_input()
 
     def _end_input(self) -> None:
@@ -278,7 +278,7 @@ class Batch:
         try:
             self._retrying(item.remote, make)
         except TransferError as error:
-            log.warning("ftppool: the empty directory %s was not made: %s", item.remote, error)
+            _log.warning("ftppool: the empty directory %s was not made: %s", item.remote, error)
             self._causes.append(error)
 
     def _send(self, worker: _Worker, job: Job) -> Outcome:

@@ -47,7 +47,7 @@ class Cancel:
     """Lets one thread end the waiting of others."""
 
     def __init__(self) -> None:
-        self.cancelled = False
+        self.cancelled: bool = False
         self.bells: set[Bell] = set()
 
     def cancel(self) -> None:

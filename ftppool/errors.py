@@ -186,7 +186,7 @@ class BatchError(FTPPoolError, ExceptionGroup[FTPPoolError]):
     ) -> None:
         super().__init__(message)
         self.report = report
-        self.retryable = all(error.retryable for error in exceptions)
+        self.retryable: bool = all(error.retryable for error in exceptions)
 
     @override
     def derive(self, excs: Sequence[FTPPoolError]) -> BatchError:  # type: ignore[override]

@@ -6,7 +6,7 @@ import os.path
 import sys
 import threading
 from collections.abc import Hashable
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Protocol, Self
 
 from ftppool.drivers.base import FileOps, Wire
@@ -25,15 +25,15 @@ class Grip:
     __slots__ = ("code", "line", "loan", "name", "since", "thread")
 
     def __init__(self, thread: Hashable, since: float, loan: Any) -> None:
-        self.thread = thread
-        self.since = since
-        self.loan = loan
-        self.name = threading.current_thread().name
+        self.thread: Hashable = thread
+        self.since: float = since
+        self.loan: Any = loan
+        self.name: str = threading.current_thread().name
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
             frame = frame.f_back
-        self.code = frame.f_code
-        self.line = frame.f_lineno
+        self.code: CodeType = frame.f_code
+        self.line: int = frame.f_lineno
 
     def holder(self, now: float) -> Holder:
         """Describe the borrower for an error message."""

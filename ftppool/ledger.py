@@ -18,7 +18,7 @@ clock.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from ftppool.errors import FTPPoolError, PoolClosed
 from ftppool.slots import Event, Owner, Place, Slot, State, Tenant, Waiter
@@ -41,10 +41,10 @@ class Ledger:
         self.waiters: dict[Waiter, None] = {}
         self.freed: list[Slot] = []
         self.learned: int | None = None
-        self.not_before = 0.0
-        self.failures = 0
+        self.not_before: float = 0.0
+        self.failures: int = 0
         self.last_failure: FTPPoolError | None = None
-        self.settle = FIRST_SETTLE
+        self.settle: float = FIRST_SETTLE
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
@@ -107,18 +107,29 @@ class Ledger:
         """Tell whether this waiter's turn can never come.
 
         That is so if its thread holds a place and every other place is held by threads that wait
-        as well, with no slot on its way and no room for one.
+        as well, with no slot on its way and no room for one. If there is no more room for its user
+        alone, only this user's places count.
         """
-        if waiter.served or len(self.slots) < self.effective:
+        if waiter.served:
             return False
+        tenant = waiter.tenant
+        if self._at_own_limit(tenant):
+            mine = [slot for slot in self.slots if slot.tenant is tenant]
+            rivals = [other for other in self.waiters if other.tenant is tenant]
+            if self._all_wait(waiter, mine, rivals):
+                return True
+        full = len(self.slots) >= self.effective
+        return full and self._all_wait(waiter, self.slots, self.waiters)
+
+    def _all_wait(self, waiter: Waiter, slots: Iterable[Slot], rivals: Iterable[Waiter]) -> bool:
         waiting = {
             thread
-            for other in self.waiters
+            for other in rivals
             if other.alive and not other.served
             for thread in other.threads
         }
         holders: set[Hashable] = set()
-        for slot in self.slots:
+        for slot in slots:
             if slot.state is not State.OPEN:
                 return False
             for place in slot.places:
@@ -330,9 +341,9 @@ class Ledger:
                 slot.move(Event.CLOSE)
         surplus = sum(1 for slot in self.slots if slot.state in (State.OPENING, State.OPEN))
         surplus -= self.effective
+        idle = [slot for slot in idle if slot.state is State.OPEN]
         for slot in sorted(idle, key=lambda slot: slot.last_used)[: max(0, surplus)]:
-            if slot.state is State.OPEN:
-                slot.move(Event.CLOSE)
+            slot.move(Event.CLOSE)
 
     def _retire_unused(self, now: float) -> None:
         for slot in self.slots:

@@ -44,7 +44,7 @@ from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Ver
 
 __all__ = ["FTPPool", "PoolOptions", "upload_batch"]
 
-log = logging.getLogger("ftppool")
+_log = logging.getLogger("ftppool")
 
 
 class FTPPool:
@@ -126,8 +126,8 @@ class FTPPool:
         self._max_lifetime = max_lifetime
         self._check_after_idle = check_after_idle
         self._on_event = on_event
-        self.policy = retry
-        self.name = name or self._target.host
+        self.policy: RetryPolicy = retry
+        self.name: str = name or self._target.host
         self._route = Route(self._target.host, self._target.port)
         self._lock = threading.Lock()  # guards _clients; held for a look-up only
         self._clients: dict[Gate, Client] = {}
@@ -332,7 +332,7 @@ class FTPPool:
         try:
             self._on_event(event)
         except Exception:
-            log.exception("ftppool: on_event failed for %s", type(event).__name__)
+            _log.exception("ftppool: on_event failed for %s", type(event).__name__)
 
     def resolve(self, path: str) -> str:
         """Turn a path relative to the target's directory into one that the server takes."""

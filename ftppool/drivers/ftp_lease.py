@@ -123,6 +123,13 @@ class LeasedFTP(FTP):
 
     _control: Control | None = None
     trust_server_pasv_ipv4_address: bool  # set by ftplib, unknown to its stubs
+    host: str
+    port: int
+    af: int
+    timeout: float | None
+    welcome: str | None
+    sock: socket.socket | None
+    file: Any
     _wanted_type = "A"
     _new_type: str | None = None
 

@@ -91,7 +91,7 @@ class Upload:
         self.sent = 0
         self.size: int | None = None
         self.verified: bool | None = None
-        self.skipped = False
+        self.skipped: bool = False
         self.left_behind: str | None = None
         self.notes: list[str] = []
         self._open_source = open_source

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -92,7 +92,7 @@ for ftp in held:
             text=True,
         )
 
-    def __enter__(self) -> Hogs:
+    def __enter__(self) -> Self:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
         return self

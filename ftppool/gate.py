@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from ftppool.bell import Bell
@@ -28,6 +28,7 @@ from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
 from ftppool.slots import Place, Slot, State, Waiter
 from ftppool.stats import CloseReport, PoolStats
+from ftppool.workers import Workers
 
 __all__ = ["Gate", "gate_for"]
 
@@ -68,9 +69,9 @@ class _Watch:
 class Gate:
     """All connections of this process to one address.
 
-    ``_lock`` guards ``_ledger`` and every object in it, ``_clients``, ``_threads`` and
-    ``_dispatcher``. Whoever holds it does no I/O, calls no driver, limiter or user code, and takes
-    no other lock. ``_mailbox`` and ``_connecting`` need none: each use is one atomic step.
+    ``_lock`` guards ``_ledger`` and every object in it, ``_clients`` and ``_dispatcher``. Whoever
+    holds it does no I/O, calls no driver, limiter or user code, and takes no other lock.
+    ``_mailbox`` and ``_connecting`` need none: each use is one atomic step.
     """
 
     def __init__(self, address: Address) -> None:
@@ -78,7 +79,7 @@ class Gate:
         self._lock = threading.Lock()
         self._ledger = Ledger()
         self._clients: set[Client] = set()
-        self._threads: set[threading.Thread] = set()
+        self._workers = Workers(f"ftppool-{address}")
         self._dispatcher: threading.Thread | None = None
         self._nudge = Bell()
         self._mailbox: deque[tuple[Place, Grip]] = deque()
@@ -137,9 +138,9 @@ class Gate:
 
     def _enter(self, waiter: _Waiter, client: Client, now: float) -> None:
         with self._lock:
-            self._read_mailbox(now)
             self._ledger.wait(waiter, now)
-            hopeless = self._ledger.deadlocked(waiter)
+            # With a note in the mailbox a place is about to come free.
+            hopeless = not self._mailbox and self._ledger.deadlocked(waiter)
             self._after_event()
         if not waiter.served:
             self._nudge.ring()
@@ -215,18 +216,15 @@ class Gate:
         if self._dispatcher is not None and self._dispatcher.is_alive():
             return
         if self._clients or self._ledger.slots:
-            self._dispatcher = self._new_thread(self._dispatch, "dispatcher")
+            self._dispatcher = self._workers.new(self._dispatch, "dispatcher")
             self._dispatcher.start()
-
-    def _new_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
-        return threading.Thread(target=target, name=f"ftppool-{self.address}-{name}", daemon=True)
 
     def _dispatch(self) -> None:
         me = threading.current_thread()
         while True:
+            self._read_mailbox()
             with self._lock:
                 now = time.monotonic()
-                self._read_mailbox(now)
                 self._ledger.pump(now)
                 self._after_event()
                 jobs = list(self._ledger.claim_jobs())
@@ -247,10 +245,11 @@ class Gate:
         until = self._ledger.next_deadline(now)
         return TICK if until is None else min(TICK, max(0.0, until - now) + 0.001)
 
-    def _read_mailbox(self, now: float) -> None:
+    def _read_mailbox(self) -> None:
+        """End the sessions whose leases were lost; only the dispatcher does this."""
         while self._mailbox:
             place, grip = self._mailbox.popleft()
-            self._ledger.release(place, grip, now, doom=True)
+            self.give_back(place, grip, doom=True)
 
     def _forget(self, freed: list[Slot]) -> None:
         for slot in freed:
@@ -263,24 +262,13 @@ class Gate:
     def _start_job(self, slot: Slot) -> None:
         work = self._open if slot.state is State.OPENING else self._close
 
-        def run() -> None:
+        def job() -> None:
             try:
                 work(slot)
             finally:
-                with self._lock:
-                    self._threads.discard(threading.current_thread())
                 self._nudge.ring()
 
-        thread = self._new_thread(run, work.__name__.strip("_"))
-        with self._lock:
-            self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:
-            # No thread to be had, for want of memory or because the interpreter is about to exit.
-            with self._lock:
-                self._threads.discard(thread)
-            run()
+        self._workers.do(job, slot.state.value)
 
     def _open(self, slot: Slot) -> None:
         client = _client(slot)
@@ -392,6 +380,14 @@ class Gate:
 
     # -- the end of a pool -------------------------------------------------------------------------
 
+    def resize(self, client: Client, cap: int) -> None:
+        """Let a pool have another cap from now on; surplus sessions end when they are idle."""
+        with self._lock:
+            client.cap = cap
+            self._ledger.pump(time.monotonic())
+            self._after_event()
+        self._nudge.ring()
+
     def expire(self, client: Client) -> None:
         """End the sessions that exist now as soon as nobody uses them."""
         with self._lock:
@@ -475,12 +471,8 @@ class Gate:
         with self._lock:
             if self._clients:
                 return 0  # the gate lives on for other pools
-            threads = set(self._threads)
-            if self._dispatcher is not None and not self._ledger.slots:
-                threads.add(self._dispatcher)
-        for thread in threads - {threading.current_thread()}:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return sum(thread.is_alive() for thread in threads)
+            dispatcher = None if self._ledger.slots else self._dispatcher
+        return self._workers.join(deadline, dispatcher)
 
     # -- what it says about itself -----------------------------------------------------------------
 

@@ -263,15 +263,29 @@ class FTPPool:
 
     def stats(self) -> PoolStats:
         """Take a snapshot of what the pool has and did."""
-        with self._lock:
-            clients = dict(self._clients)
-        for gate, client in reversed(clients.items()):
+        clients = self._known()
+        for gate, client in reversed(clients):
             if gate.address == self._route.current or len(clients) == 1:
                 return gate.stats(client)
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
             leased=0, opening=0, closing=0, settling=0, waiting=0,
         )  # fmt: skip
+
+    def resize(self, max_per_ip: int) -> None:
+        """Change the cap; surplus sessions end as soon as nobody uses them.
+
+        Raises:
+            ConfigError: It is no number of connections.
+        """
+        self._max_per_ip = check_cap(max_per_ip)
+        for gate, client in self._known():
+            gate.resize(client, max_per_ip)
+
+    def expire(self) -> None:
+        """End all sessions that exist now as soon as nobody uses them."""
+        for gate, client in self._known():
+            gate.expire(client)
 
     @property
     def closed(self) -> bool:
@@ -292,12 +306,10 @@ class FTPPool:
     def _close(self, limit: float, *, patient: bool) -> CloseReport:
         started = time.monotonic()
         self._closed = True
-        with self._lock:
-            clients = dict(self._clients)
         _open_pools.discard(self)
         reports = [
             gate.close(client, max(0.0, started + limit - time.monotonic()), patient=patient)
-            for gate, client in clients.items()
+            for gate, client in self._known()
         ]
         return CloseReport(
             clean=all(report.clean for report in reports),
@@ -331,7 +343,7 @@ class FTPPool:
             return
         try:
             self._on_event(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
             _log.exception("ftppool: on_event failed for %s", type(event).__name__)
 
     def resolve(self, path: str) -> str:
@@ -343,6 +355,10 @@ class FTPPool:
         return default if timeout is None else check_seconds("timeout", timeout, zero=True)
 
     # -- insides -----------------------------------------------------------------------------------
+
+    def _known(self) -> list[tuple[Gate, Client]]:
+        with self._lock:
+            return list(self._clients.items())
 
     def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
         deadline = time.monotonic() + timeout

@@ -81,6 +81,20 @@ def test_max_idle_0_says_quit_on_every_release(server: Server) -> None:
     assert census.refusals == 0  # the settling time: vsftpd refuses 9 of 10 without it
 
 
+def test_the_cap_can_be_changed_and_sessions_be_replaced(server: Server) -> None:
+    with FTPPool(server.url, max_per_ip=3) as pool:
+        with pool.ftp(), pool.ftp(), pool.ftp():
+            pool.resize(1)
+            assert pool.stats().cap == 1
+        server.wait_for(lambda census: census.held == 1)
+        with pool.ftp() as ftp:
+            pool.expire()
+            ftp.voidcmd("NOOP")
+        with pool.ftp() as ftp:
+            ftp.voidcmd("NOOP")
+        assert pool.stats().opened == 4
+
+
 def test_an_unused_session_is_ended_after_max_idle(start: Start) -> None:
     server = start("vsftpd")
     with FTPPool(server.url, max_idle=0.2) as pool:

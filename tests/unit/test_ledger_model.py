@@ -215,13 +215,17 @@ class World:
         return waiter
 
     def _is_told_of_a_deadlock(self, waiter: Waiter) -> bool:
-        """What the ledger says must be what would happen, at least where a session is a place."""
-        told = self.ledger.deadlocked(waiter)
-        holders = {place.owner.thread for place, _ in self.held if isinstance(place.owner, Loan)}
-        if told or (holders & set(waiter.threads) and not waiter.served):
+        """What is told must come true; where a session is a place, and no more are open than may
+        be, all that is true is told as soon as each is held by somebody.
+        """
+        told, slots = self.ledger.deadlocked(waiter), self.ledger.slots
+        owners = [place.owner for slot in slots for place in slot.places]
+        loans = [owner for owner in owners if isinstance(owner, Loan)]
+        holds = any(loan.thread in waiter.threads for loan in loans)
+        plain = self.places == 1 and len(loans) == len(slots) <= self.allowed()
+        if told or (holds and plain):
             future, ghost = copy.deepcopy((self.ledger, waiter))
-            hopeless = bool(holders & set(waiter.threads)) and waits_for_nothing(future, ghost, self.now)
-            assert hopeless == told or (self.places > 1 and not told)
+            assert told == (holds and waits_for_nothing(future, ghost, self.now))
         return told
 
     def customers(self) -> list[Waiter]:

@@ -1,0 +1,56 @@
+"""The gate's helpers: one daemon thread for each open or close."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["Workers"]
+
+
+class Workers:
+    """Threads that each do one job and end.
+
+    ``_lock`` guards ``_threads``; whoever holds it does nothing else.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+
+    def new(self, job: Callable[[], None], what: str) -> threading.Thread:
+        """Make a thread, not started and not counted."""
+        return threading.Thread(target=job, name=f"{self._name}-{what}", daemon=True)
+
+    def do(self, job: Callable[[], None], what: str) -> None:
+        """Do a job in a thread of its own, or here and now where no thread can be had.
+
+        There is none for want of memory, or because the interpreter is about to exit.
+        """
+
+        def run() -> None:
+            try:
+                job()
+            finally:
+                with self._lock:
+                    self._threads.discard(threading.current_thread())
+
+        thread = self.new(run, what)
+        with self._lock:
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            with self._lock:
+                self._threads.discard(thread)
+            job()
+
+    def join(self, deadline: float, *others: threading.Thread | None) -> int:
+        """Wait for all of them, at most until `deadline`; the number of those that still run."""
+        with self._lock:
+            threads = self._threads.union(other for other in others if other is not None)
+        for thread in threads - {threading.current_thread()}:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(thread.is_alive() for thread in threads)

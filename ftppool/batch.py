@@ -259,8 +259,10 @@ class Batch:
         while True:
             try:
                 return self._pool.lend(self._pool.policy.busy_total, self._cancel)
-            except PoolTimeout:
-                continue  # sessions of ours are at work: our turn will come
+            except PoolTimeout as error:
+                if not error.holders:
+                    raise _NoSession(error) from error
+                # Sessions of ours are at work: our turn will come.
             except FTPPoolError as error:
                 raise _NoSession(error) from error
 

@@ -113,6 +113,8 @@ class Gate:
         waiter = _Waiter(client, threads, now)
         if cancel is not None:
             cancel.bells.add(waiter.bell)
+            if cancel.cancelled:
+                raise Cancelled
         try:
             self._enter(waiter, client, now)
             while True:
@@ -225,12 +227,14 @@ class Gate:
             self._read_mailbox()
             with self._lock:
                 now = time.monotonic()
+                if self._dispatcher is not me:
+                    return  # a Ctrl-C in start() made two of us: the other one has the work
                 self._ledger.pump(now)
                 self._after_event()
                 jobs = list(self._ledger.claim_jobs())
                 freed, self._ledger.freed = self._ledger.freed, []
-                if self._dispatcher is not me or not (self._clients or self._ledger.slots):
-                    self._dispatcher = None if self._dispatcher is me else self._dispatcher
+                if not (self._clients or self._ledger.slots):
+                    self._dispatcher = None
                     break
                 pause = self._pause(now)
             self._forget(freed)
@@ -273,14 +277,14 @@ class Gate:
 
     def _open(self, slot: Slot) -> None:
         client = _client(slot)
-        permit = client.limiter.take(str(self.address), client.cap)
-        if permit is None:
-            with self._lock:
-                self._ledger.denied(slot, time.monotonic(), delay=NO_PERMIT)
-            return
-        self._permits[slot] = permit
         started = time.monotonic()
         try:
+            permit = client.limiter.take(str(self.address), client.cap)
+            if permit is None:
+                with self._lock:
+                    self._ledger.denied(slot, time.monotonic(), delay=NO_PERMIT)
+                return
+            self._permits[slot] = permit
             wire = client.driver.open(self.address, _Watch(self, slot))
         except OpenFailed as failed:
             self._open_failed(slot, client, failed.reply, failed.__cause__)

@@ -51,11 +51,13 @@ def check_options(options: PoolOptions) -> None:
             raise ConfigError(f"unknown option {name!r}; {hint}")
 
 
-def check_target(target: str | Target, user: str | None, password: object) -> Target:
+def check_target(target: object, user: str | None, password: object) -> Target:
     """Read the URL, or take the target as it is."""
     secret = cast("str | Callable[[], str] | None", password)
     if isinstance(target, str):
         return Target.parse(target, user=user, password=secret)
+    if not isinstance(target, Target):
+        raise ConfigError(f"target={target!r}: write a URL such as 'ftp://user@host/directory'")
     if user is not None or password is not None:
         raise ConfigError("user and password belong into the Target, or use a URL")
     return target

@@ -119,10 +119,12 @@ class FTPWire:
         return self._control.clean and not _readable(self._control.sock)
 
     def check(self) -> bool:
-        """Send NOOP."""
+        """Send NOOP; the borrower waits, so it must not take long."""
         ftp = self._new_handle()
         try:
+            self._control.sock.settimeout(self._timeouts.quit)
             ftp.voidcmd("NOOP")
+            self._control.sock.settimeout(self._timeouts.io)
         except ftplib.all_errors:
             self._control.tainted = True
         finally:
@@ -134,7 +136,9 @@ class FTPWire:
         control = self._control
         ftp = self._new_handle()
         if control.moved:
+            control.sock.settimeout(self._timeouts.quit)
             ftp.voidcmd(f"CWD {control.home}")
+            control.sock.settimeout(self._timeouts.io)
             control.moved = False
         return ftp
 

@@ -62,6 +62,7 @@ class Shared:
     directories: Directories
     dotless: bool = False
     sizeless: bool = False
+    tells_sizes: bool = False
 
 
 class Upload:
@@ -142,7 +143,7 @@ class Upload:
         """True if the file is to be left as it is on the server."""
         if self._options.on_conflict == "overwrite" or self.left_behind is not None:
             return False
-        if _size(files, self.remote) is None:
+        if not self._exists(files):
             return False
         if self._options.on_conflict == "fail":
             raise TransferError(
@@ -150,6 +151,19 @@ class Upload:
             )
         self.skipped = True
         return True
+
+    def _exists(self, files: FileOps) -> bool:
+        if _size(files, self.remote) is not None:
+            self._shared.tells_sizes = True
+            return True
+        if self._shared.tells_sizes:
+            return False
+        # "No" may mean that there is no such file, or that SIZE is not allowed here: look.
+        directory, name = posixpath.split(self.remote)
+        try:
+            return any(entry.name == name for entry in files.scan(directory))
+        except RemoteRejected:
+            return False
 
     def _arrived_after_all(self, files: FileOps) -> bool:
         """True if an earlier attempt sent everything and only the server's word was lost."""
@@ -230,6 +244,7 @@ class Upload:
             )
         else:
             self.verified = True
+            self._shared.tells_sizes = True
 
     def _take_name(self, files: FileOps) -> None:
         if self._renaming and _size(files, self._part) is None:

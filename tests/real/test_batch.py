@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import pytest
 
@@ -122,6 +122,21 @@ def test_an_existing_file_is_replaced_skipped_or_defended(server: Server) -> Non
             pool.upload(b"newest", "a/f", on_conflict="fail")
         assert pool.upload(b"fresh", "a/g", on_conflict="skip").status is Status.UPLOADED
     assert tree_of(server.home) == {"a/f": b"newer", "a/g": b"fresh"}
+
+
+@pytest.mark.parametrize("verify", ["size", "none"])
+def test_a_server_without_size_is_asked_for_a_listing_before_a_file_counts_as_new(
+    start: Start, verify: Literal["size", "none"]
+) -> None:
+    server = start("vsftpd", options={"cmds_denied": "SIZE"})
+    (server.home / "good").write_bytes(b"precious")
+    (server.home / "good").chmod(0o644)
+    with ftppool.FTPPool(server.url) as pool:
+        outcome = pool.upload(b"new", "good", on_conflict="skip", verify=verify)
+        with pytest.raises(TransferError, match="exists"):
+            pool.upload(b"new", "good", on_conflict="fail", verify=verify)
+    assert outcome.status is Status.SKIPPED
+    assert tree_of(server.home) == {"good": b"precious"}
 
 
 def test_a_server_that_does_not_rename_over_a_file_is_said_so(start: Start) -> None:

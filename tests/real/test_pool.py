@@ -203,6 +203,20 @@ def test_every_call_ends_although_the_peer_is_silent(start: Start, tmp_path: Pat
         assert report.still_running == 0
 
 
+def test_a_look_at_an_idle_session_does_not_outlast_the_wait(start: Start, tmp_path: Path) -> None:
+    server = start("pyftpdlib")
+    with Relay(server.port, workdir=tmp_path) as relay:
+        url = server.url.replace(str(server.port), str(relay.port))
+        with FTPPool(url, check_after_idle=0, quit_timeout=0.3, connect_timeout=0.5) as pool:
+            with pool.ftp() as ftp:
+                ftp.cwd("/")
+            relay.set(black_hole=True)
+            began = time.monotonic()
+            with pytest.raises((ConnectError, ftppool.PoolTimeout)):
+                pool.acquire(timeout=1)
+            assert time.monotonic() - began < 3
+
+
 def test_nobody_listening_is_one_clear_sentence() -> None:
     with (
         FTPPool("ftp://127.0.0.1:1", retry=ftppool.RetryPolicy(attempts=2)) as pool,

@@ -23,6 +23,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: FTPPool(URL, max_idle=-1), "max_idle=-1"),
     (lambda: FTPPool(URL, limiter="redis://x"), "limiter='redis://x'"),
     (lambda: FTPPool("gopher://x"), "ftp://"),
+    (lambda: FTPPool(None), "target=None"),  # type: ignore[arg-type]
     (lambda: FTPPool("sftp://u@h"), "not supported by this version"),
     (lambda: FTPPool(Target.parse(URL), user="x"), "Target"),
     (lambda: RetryPolicy(attempts=0), "attempts=0"),

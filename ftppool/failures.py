@@ -17,7 +17,7 @@ from ftppool.errors import (
 from ftppool.refusals import Kind, Reply, Verdict
 from ftppool.stats import Holder
 
-__all__ = ["gave_up", "open_error", "timed_out", "would_deadlock"]
+__all__ = ["gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
 
 
 def open_error(verdict: Verdict, reply: Reply, address: Address, *, bug: bool) -> FTPPoolError:
@@ -57,18 +57,32 @@ def timed_out(
     holders: tuple[Holder, ...],
     effective: int,
     failure: FTPPoolError | None,
+    *,
+    others: str = "",
 ) -> PoolTimeout:
     """All sessions stayed in use: say by whom."""
     who = "; ".join(f"{held.thread} for {held.age:.1f} s ({held.where})" for held in holders)
     error = PoolTimeout(
         f"no session to {address} came free within {timeout:g} s: "
-        f"{len(holders)} of {effective} are in use" + (f", by {who}" if who else ""),
+        f"{len(holders)} of {effective} are in use"
+        + (f", by {who}" if who else "")
+        + (f"; {others}" if others else ""),
         phase="acquire",
         address=str(address),
     )
     error.holders = holders
     error.__cause__ = failure
     return error
+
+
+def held_elsewhere(address: Address, timeout: float, others: str) -> ServerBusy:
+    """This process has no session at all, since others have them: say who."""
+    return ServerBusy(
+        f"no session to {address} within {timeout:g} s: other processes of this machine have all "
+        f"slots: {others}",
+        phase="acquire",
+        address=str(address),
+    )
 
 
 def would_deadlock(address: Address, cap: int) -> WouldDeadlock:

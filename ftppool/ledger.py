@@ -45,6 +45,7 @@ class Ledger:
         self.failures: int = 0
         self.last_failure: FTPPoolError | None = None
         self.settle: float = FIRST_SETTLE
+        self.owed: int = 0
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
@@ -96,7 +97,8 @@ class Ledger:
         if place.owner is not owner:
             return False
         slot = place.slot
-        if doom or slot.tenant.max_idle <= 0:
+        if doom or slot.tenant.max_idle <= 0 or self.owed > 0:
+            self.owed = max(0, self.owed - (not slot.doomed))
             slot.doomed = True
         slot.last_used = now
         place.owner = None
@@ -249,6 +251,27 @@ class Ledger:
     def shut(self, tenant: Tenant, now: float) -> None:
         """Close a pool: its waiters fail now, its sessions end when they are given back."""
         tenant.closed = True
+        self.pump(now)
+
+    # -- what other processes need -----------------------------------------------------------------
+
+    def make_room(self, with_idle: int, in_use: int, now: float) -> None:
+        """Give sessions up to other processes; called again and again while they wait.
+
+        Args:
+            with_idle: Idle sessions end now while there are more sessions than that.
+            in_use: While there are more than that, one ends when its borrower gives it back.
+        """
+        live = [
+            slot
+            for slot in self.slots
+            if not slot.doomed and slot.connected and slot.state in (State.OPENING, State.OPEN)
+        ]
+        idle = sorted((slot for slot in live if slot.idle), key=lambda slot: slot.last_used)
+        ending = idle[: max(0, len(live) - with_idle)]
+        for slot in ending:
+            slot.move(Event.CLOSE)
+        self.owed = max(0, len(live) - len(ending) - in_use)
         self.pump(now)
 
     # -- the rules ---------------------------------------------------------------------------------

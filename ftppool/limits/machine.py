@@ -33,6 +33,9 @@ PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 """What goes away by itself: the permit is denied, and asked for again."""
 
 
+_numbers = itertools.count()
+
+
 class SlotPermit:
     """A locked slot file, or, where there is no place for one, nothing."""
 
@@ -82,7 +85,6 @@ class MachineLimiter:
 
     def _forget(self) -> None:
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._numbers = itertools.count()
         # Changed only by who has the mutex of the address.
         self._wishes: dict[str, tuple[Lock, Record]] = {}
         self.permits: set[SlotPermit] = set()
@@ -194,7 +196,7 @@ class MachineLimiter:
         """Leave a wanted file, or say that we still want."""
         wish = self._wishes.get(address)
         if wish is None:
-            lock = folder.try_lock(f"wanted-{os.getpid()}-{next(self._numbers)}")
+            lock = folder.try_lock(f"wanted-{os.getpid()}-{next(_numbers)}")
             if lock is None:
                 return
             record = self._record(cap, "wanted", now)

@@ -44,8 +44,9 @@ WINDOW = 1000
 """Inputs taken ahead of the workers."""
 PATIENCE = 1.0
 """Seconds for which a worker keeps its session while the input has nothing for it."""
-GRACE = 3.0
-"""Seconds that running files get to end by themselves after a stop."""
+GRACE = 6.0
+"""Seconds that running files get to end by themselves after a stop; well above quit_timeout, which
+a worker may wait for the reply to a transfer that it broke off."""
 
 
 class Lender(Protocol):
@@ -141,6 +142,10 @@ class Batch:
                         size=item.size,
                     )
                 )
+            if isinstance(item, Job) and item.error is not None:
+                # It needs no session, and the others do not wait for it.
+                self._done.append((item.index, _outcome(item, Status.FAILED, error=item.error)))
+                continue
             self._queue.append(item)
             if len(self._workers) < self._count:
                 self._hire()
@@ -220,7 +225,7 @@ class Batch:
                 if worker.lease is not None and worker.lease.wanted:
                     self._drop(worker, doom=False)  # another process waits: it ends here
                 if worker.lease is None and self._queue:
-                    worker.lease = self._borrow()
+                    worker.lease = self._borrow()  # first, or the file would wait with the worker
                 try:
                     item = self._queue.popleft()
                 except IndexError:
@@ -265,8 +270,6 @@ class Batch:
     def _do(self, worker: _Worker, item: Job | EmptyDirectory) -> None:
         if isinstance(item, EmptyDirectory):
             self._make_directory(worker, item)
-        elif item.error is not None:
-            self._done.append((item.index, _outcome(item, Status.FAILED, error=item.error)))
         else:
             self._done.append((item.index, self._send(worker, item)))
 
@@ -289,8 +292,8 @@ class Batch:
         attempts = 0
 
         def on_bytes(sent: int) -> None:
-            if self._stop:
-                raise _Stopped
+            if self._stop and sent != job.size:
+                raise _Stopped  # but a file that is all sent may as well take its name
             self._pool.emit(
                 FileProgress(
                     pool=self._pool.name,

@@ -71,7 +71,7 @@ class Host:
     """
 
     def __init__(self, folder: str, users: tuple[str, ...]) -> None:
-        self.root = os.path.join(folder, "server")
+        self.root: str = os.path.join(folder, "server")
         for user in users:
             os.makedirs(os.path.join(self.root, user))
         self._log = os.path.join(folder, "server.log")
@@ -86,7 +86,7 @@ class Host:
                 stderr=log,
             )
         try:
-            self.port = int(self._read()["port"])
+            self.port: int = int(self._read()["port"])
         except BaseException:
             self.stop()
             raise

@@ -30,7 +30,15 @@ REFUSAL = "421 There are too many connections from your internet address."
 
 
 class Census:
-    """What the server has seen. ``now`` and ``open`` are of the moment, the rest adds up."""
+    """What the server has seen. ``now`` is of the moment, the rest adds up."""
+
+    now: int
+    peak: int
+    connections: int
+    refusals: int
+    quits: int
+    vanished: int
+    files: int
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,12 +53,11 @@ class Census:
         """Count a new connection; False if it is one too many."""
         with self._lock:
             self.connections += 1
-            # One that is refused was there as well, if only for a moment.
-            self.peak = max(self.peak, self.now + 1)
             if self.now >= limit:
                 self.refusals += 1
                 return False
             self.now += 1
+            self.peak = max(self.peak, self.now)
             return True
 
     def end(self, *, politely: bool) -> None:
@@ -73,7 +80,7 @@ class Census:
             return counts
 
 
-class Handler(FTPHandler):  # type: ignore[misc]
+class _Handler(FTPHandler):  # type: ignore[misc]
     """One control connection."""
 
     census: Census
@@ -153,15 +160,15 @@ def main(root: str, password: str, limit: str, reply: str, login: str) -> None:
     log = logging.getLogger("pyftpdlib")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    Handler.census = Census()
-    Handler.limit = int(limit)
-    Handler.reply_delay, Handler.login_delay = float(reply), float(login)
-    Handler.authorizer = DummyAuthorizer()
+    _Handler.census = Census()
+    _Handler.limit = int(limit)
+    _Handler.reply_delay, _Handler.login_delay = float(reply), float(login)
+    _Handler.authorizer = DummyAuthorizer()
     for user in os.listdir(root):
-        Handler.authorizer.add_user(user, password, os.path.join(root, user), perm="elradfmw")
-    server = FTPServer(("127.0.0.1", 0), Handler)
+        _Handler.authorizer.add_user(user, password, os.path.join(root, user), perm="elradfmw")
+    server = FTPServer(("127.0.0.1", 0), _Handler)
     _say({"port": server.address[1]})
-    threading.Thread(target=_answer, args=(Handler.census, root), daemon=True).start()
+    threading.Thread(target=_answer, args=(_Handler.census, root), daemon=True).start()
     server.serve_forever(handle_exit=False)
 
 

@@ -44,6 +44,16 @@ class Tally:
         trouble: The server's last words when it let nobody in, "" since it did.
     """
 
+    queued: int
+    done: int
+    failed: int
+    started: int
+    opened: int
+    quits: int
+    cut: int
+    refused: int
+    trouble: str
+
     def __init__(self) -> None:
         self.queued = self.done = self.failed = self.started = 0
         self.opened = self.quits = self.cut = self.refused = 0

@@ -38,7 +38,7 @@ class Screen:
         self._lock = threading.Lock()
         self._drawn = 0  # columns of the live line now on the screen
         # stream.isatty() fails on a closed stream, which is no terminal.
-        self.live = _is_terminal(stream) and os.environ.get("TERM") != "dumb"
+        self.live: bool = _is_terminal(stream) and os.environ.get("TERM") != "dumb"
         self._colors = self.live and color == "auto" and not os.environ.get("NO_COLOR") and _ansi()
         self._unicode = self.live and _shows(stream, "█░✓✗…")
 

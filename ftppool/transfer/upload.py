@@ -145,18 +145,20 @@ class Upload:
 
     def _store(self, files: FileOps) -> None:
         directory = posixpath.dirname(self._part)
+        # Asked before: another worker may make the directory while the server refuses this file.
+        missing = self._options.makedirs and not self._shared.directories.knows(directory)
         try:
             self._send(files)
         except RemoteRejected as error:
             if error.code not in REFUSED_NAME:
                 raise
-            self._send_again(files, directory, error)
+            self._send_again(files, directory if missing else None, error)
         self._shared.directories.note(directory)
 
-    def _send_again(self, files: FileOps, directory: str, first: RemoteRejected) -> None:
+    def _send_again(self, files: FileOps, missing: str | None, first: RemoteRejected) -> None:
         """The server refused the name: for want of the directory, or because of its dot."""
-        if self._options.makedirs and not self._shared.directories.knows(directory):
-            self._shared.directories.ensure(files, directory)
+        if missing is not None:
+            self._shared.directories.ensure(files, missing)
             try:
                 self._send(files)
             except RemoteRejected as error:

@@ -57,11 +57,12 @@ class Interrupt:
     """
 
     def __init__(self, line: int | None) -> None:
-        self.left = line
+        self.line = line
+        self.lines = 0
 
     def tears(self, call: Callable[[], object]) -> bool:
         """Run `call`; True if it was interrupted."""
-        if self.left is None:
+        if self.line is None:
             call()
             return False
         before = sys.gettrace()
@@ -78,11 +79,29 @@ class Interrupt:
         return self._count if frame.f_code.co_filename.startswith(PACKAGE) else None
 
     def _count(self, frame: FrameType, event: str, arg: object) -> Any:
-        if event == "line" and self.left is not None:
-            self.left -= 1
-            if not self.left:
-                raise KeyboardInterrupt
+        if event == "line":
+            self.lines += 1
+            self.at_line()
         return self._count
+
+    def at_line(self) -> None:
+        if self.lines == self.line:
+            raise KeyboardInterrupt
+
+
+class StoreFinder(Interrupt):
+    """Runs a call and finds the lines before which something was stored."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(0)
+        self.ledger = ledger
+        self.found = [1]
+        self.state = snapshot(ledger)
+
+    def at_line(self) -> None:
+        before, self.state = self.state, snapshot(self.ledger)
+        if self.state != before:
+            self.found.append(self.lines)
 
 
 def picked(things: list[T], pick: int) -> T:
@@ -90,18 +109,20 @@ def picked(things: list[T], pick: int) -> T:
 
 
 def snapshot(ledger: Ledger) -> tuple[object, ...]:
-    """Everything that a pump could change."""
+    """Everything that a pump could change, or looks at."""
     slots = [
         [getattr(slot, field.name) for field in dataclasses.fields(slot) if field.name != "places"]
         + [(place, place.owner) for place in slot.places]
         for slot in ledger.slots
     ]
     waiters = [(waiter, waiter.alive, waiter.place, waiter.error) for waiter in ledger.waiters]
+    tenants = [slot.tenant for slot in ledger.slots] + [waiter.tenant for waiter in ledger.waiters]
+    terms = [(tenant.learned, tenant.generation, tenant.closed) for tenant in tenants]
     plain = {
         name: list(value) if isinstance(value, Iterable) else value
         for name, value in vars(ledger).items()
     }
-    return slots, waiters, plain
+    return slots, waiters, terms, plain
 
 
 def unserved(ledger: Ledger) -> list[Waiter]:
@@ -131,6 +152,10 @@ def waits_for_nothing(ledger: Ledger, waiter: Waiter, now: float) -> bool:
         if waiter.served:
             return False
     return True
+
+
+Line = int | Interrupt | None
+"""Which line of a call is the last one; None: it runs to its end."""
 
 
 class World:
@@ -170,7 +195,7 @@ class World:
         self,
         method: str,
         *args: object,
-        line: int | None = None,
+        line: Line = None,
         late: float = 0.0,
         pumps: bool = True,
         **keywords: object,
@@ -182,7 +207,8 @@ class World:
 
         # A pump for an older time leaves things to do now.
         self.stale |= late > 0
-        torn = Interrupt(line).tears(call)
+        interrupt = line if isinstance(line, Interrupt) else Interrupt(line)
+        torn = interrupt.tears(call)
         self.interrupted |= torn
         if torn:
             self.stale = True
@@ -200,7 +226,7 @@ class World:
         return [thread for thread in THREADS if thread not in busy]
 
     def enter(
-        self, tenant: Tenant, *threads: Hashable, line: int | None = None, late: float = 0.0
+        self, tenant: Tenant, *threads: Hashable, line: Line = None, late: float = 0.0
     ) -> Waiter:
         self.read_mailbox()
         waiter = Waiter(tenant, threads or (self.free_threads()[0],), self.now)
@@ -237,7 +263,7 @@ class World:
             if waiter.error is None and waiter.place is not None and waiter.place.owner is waiter
         ]
 
-    def accept(self, waiter: Waiter, *, line: int | None = None, late: float = 0.0) -> None:
+    def accept(self, waiter: Waiter, *, line: Line = None, late: float = 0.0) -> None:
         place, loan = waiter.place, Loan(waiter.threads[0])
         assert place is not None
         if self.do("accept", waiter, loan, line=line, late=late, pumps=False):
@@ -249,7 +275,7 @@ class World:
             self.mailbox.append((place, loan))  # the lease was made before, and is lost now
             self.torn.add(waiter)
 
-    def decline(self, waiter: Waiter, *, line: int | None = None, late: float = 0.0) -> None:
+    def decline(self, waiter: Waiter, *, line: Line = None, late: float = 0.0) -> None:
         place = waiter.place
         assert place is not None
         if self.do("decline", waiter, line=line, late=late):
@@ -258,7 +284,7 @@ class World:
         else:
             self.torn.add(waiter)
 
-    def leave(self, waiter: Waiter, *, line: int | None = None) -> None:
+    def leave(self, waiter: Waiter, *, line: Line = None) -> None:
         """He gives up; or was torn, and this is his `finally`, which may be torn as well."""
         again = waiter in self.torn
         if again:
@@ -275,7 +301,7 @@ class World:
         loan: Loan,
         *,
         doom: bool = False,
-        line: int | None = None,
+        line: Line = None,
         lost: bool = False,
     ) -> None:
         """A lease ends. If that is torn, it will be ended again, or is `lost`."""
@@ -546,10 +572,11 @@ class World:
         assert len(ledger.slots) <= self.allowance
         assert set(self.server) <= set(ledger.slots)
         assert ledger.effective == self.allowed() >= 1
-        for who in (ledger, *self.tenants):
-            before, who_learned = self.learned.get(who, 99), who.learned or 99
-            assert 1 <= who_learned <= before
-            self.learned[who] = who_learned
+        learned: list[tuple[object, int | None]] = [(ledger, ledger.learned)]
+        learned += [(tenant, tenant.learned) for tenant in self.tenants]
+        for who, limit in learned:
+            assert 1 <= (limit or 99) <= self.learned.get(who, 99)
+            self.learned[who] = limit or 99
 
     def check_that_no_slot_is_lost(self) -> None:
         """DESIGN 11.3: whoever has a place is known, and has one."""
@@ -619,7 +646,7 @@ class World:
         assert not idle or len(living) <= self.allowed()
 
     def check_that_a_second_pump_changes_nothing(self) -> None:
-        """Nor does a pump at any time before the next deadline: who sleeps until it misses nothing."""
+        """Nor does one at any time before the next deadline: who sleeps until it misses nothing."""
         if self.stale:
             return
         before = snapshot(self.ledger)
@@ -652,7 +679,7 @@ class World:
 
 PICK = st.integers(0, 5)
 LATE = st.sampled_from([0.0, 0.0, LATEST])
-LINE = st.one_of(st.none(), st.integers(1, 120))
+LINE = st.one_of(st.none(), st.none(), st.integers(1, 60), st.integers(1, 500))
 DELAY = st.sampled_from([0.0, 0.1, 5.0])
 
 
@@ -834,8 +861,81 @@ def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
         machine,
         settings=settings(
             deadline=None,
-            max_examples=150,
             stateful_step_count=40,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
+
+
+def crowded(places: int) -> World:
+    """Two pools at a full address, with something of everything and work for the next pump.
+
+    Of pool a: one session that is held, one that has settled. Of pool b: one that is held, one that
+    was just given. Two of a and one of b wait.
+    """
+    world = World(places)
+    a, b = world.pool(4), world.pool(4)
+    for number, tenant in enumerate((a, b, a)):
+        for channel in range(places):
+            world.enter(tenant, f"holder {number} {channel}")
+        world.work()
+    for place, loan in world.held[2 * places :]:
+        world.give_back(place, loan, doom=True)
+    world.all_goes_well()
+    world.enter(b, "customer")
+    world.all_goes_well(accept=False)
+    for name, tenant in (("waiter 1", a), ("waiter 2", b), ("waiter 3", a)):
+        world.enter(tenant, name)
+    world.now += 1.0
+    world.stale = True
+    return world
+
+
+def held_by(world: World, tenant: Tenant) -> tuple[Place, Loan]:
+    return next(held for held in world.held if held[0].slot.tenant is tenant)
+
+
+CALLS: dict[str, Callable[[World, Tenant, Tenant, Line], object]] = {
+    "wait": lambda world, a, b, line: world.enter(b, line=line),
+    "accept": lambda world, a, b, line: world.accept(world.customers()[0], line=line),
+    "decline": lambda world, a, b, line: world.decline(world.customers()[0], line=line),
+    "cancel what was given": lambda world, a, b, line: world.leave(world.queue[0], line=line),
+    "cancel a waiter": lambda world, a, b, line: world.leave(world.queue[1], line=line),
+    "release": lambda world, a, b, line: world.give_back(*held_by(world, a), line=line),
+    "release, then lose": lambda world, a, b, line: world.give_back(
+        *held_by(world, b), line=line, lost=True
+    ),
+    "discard": lambda world, a, b, line: world.give_back(*held_by(world, a), doom=True, line=line),
+    "expire": lambda world, a, b, line: world.do("expire", b, line=line),
+    "shut": lambda world, a, b, line: world.do("shut", a, line=line),
+    "shut what was given": lambda world, a, b, line: world.do("shut", b, line=line),
+    "revoke": lambda world, a, b, line: world.do("revoke", held_by(world, b)[0].slot, line=line),
+    "revoke what was given": lambda world, a, b, line: world.do(
+        "revoke", picked(world.ledger.slots, -1), line=line
+    ),
+    "pump": lambda world, a, b, line: world.do("pump", line=line),
+}
+
+
+@pytest.mark.parametrize("places", [1, 3])
+@pytest.mark.parametrize("name", CALLS)
+def test_after_an_interrupt_between_any_two_stores_one_pump_repairs_everything(
+    name: str, places: int
+) -> None:
+    world = crowded(places)
+    a, b = world.tenants
+    stores = StoreFinder(world.ledger)
+    CALLS[name](world, a, b, stores)
+    assert len(stores.found) > 3
+    for line in stores.found:
+        world = crowded(places)
+        a, b = world.tenants
+        CALLS[name](world, a, b, line)
+        assert world.interrupted
+        world.dispatch()
+        world.check_all()
+        for waiter in list(world.torn):
+            world.leave(waiter)
+        world.dispatch()
+        world.check_all()
+        world.finish()

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 
 from ftppool.limits.base import Allowance
 from ftppool.limits.fairness import allowance, may_take
-from ftppool.limits.slotfiles import Folder, Lock, Record, drop_all_after_fork
-from ftppool.limits.state import open_root, warn_once
+from ftppool.limits.slotfiles import Folder, Lock, Record, drop_all_after_fork, program
+from ftppool.limits.state import address_of, open_root, warn_once
 
 __all__ = ["MachineLimiter", "SlotPermit"]
 
@@ -163,6 +163,16 @@ class MachineLimiter:
         except (_NoState, OSError):
             return []
 
+    def addresses(self) -> list[str]:
+        """List the addresses that ever had a slot here."""
+        root = open_root()
+        if root is None:
+            return []
+        try:
+            return [address_of(name) for name in sorted(os.listdir(root)) if "_" in name]
+        finally:
+            os.close(root)
+
     # -- insides -----------------------------------------------------------------------------------
 
     def _take(self, folder: Folder, address: str, cap: int) -> SlotPermit | None:
@@ -207,7 +217,14 @@ class MachineLimiter:
         lock.write(record)
 
     def _record(self, cap: int, state: str, now: float = 0.0) -> Record:
-        return Record(pid=os.getpid(), process=self._process, cap=cap, since=now, state=state)
+        return Record(
+            pid=os.getpid(),
+            process=self._process,
+            cap=cap,
+            since=now,
+            state=state,
+            name=program(),
+        )
 
     def _tell_mismatch(self, address: str, cap: int, limit: int) -> None:
         if limit < cap and address not in self._mismatch:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from ftppool.limits.fairness import Claim, Seen
 from ftppool.limits.state import address_folder, open_private
 
-__all__ = ["Folder", "Lock", "Record", "drop_all_after_fork"]
+__all__ = ["Folder", "Lock", "Record", "drop_all_after_fork", "program"]
 
 LENGTH = 256
 """Bytes of a record: it is written in one piece, so that a reader never sees half of one."""
@@ -55,7 +55,7 @@ class Record:
     cap: int
     since: float
     state: str
-    name: str = os.path.basename(sys.argv[0] if sys.argv else "")[:60]
+    name: str = ""
     asked: float = 0.0
 
     @classmethod
@@ -83,6 +83,14 @@ class Record:
     def claim(self) -> Claim:
         """What counts of it."""
         return Claim(self.process, self.cap, self.since)
+
+
+def program() -> str:
+    """Name the program that runs, as its user knows it; never its arguments."""
+    path = sys.argv[0] if sys.argv else ""
+    if os.path.basename(path) == "__main__.py":  # python -m
+        path = os.path.dirname(path)
+    return os.path.basename(path)[:60]
 
 
 class Lock:

@@ -15,7 +15,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["Unusable", "address_folder", "open_private", "open_root", "warn_once"]
+__all__ = ["Unusable", "address_folder", "address_of", "open_private", "open_root", "warn_once"]
 
 _log = logging.getLogger("ftppool")
 
@@ -66,6 +66,12 @@ def address_folder(address: str) -> str:
     """Turn ``ip:port`` into a safe name."""
     host, _, port = address.rpartition(":")
     return re.sub(r"[^A-Za-z0-9.-]", "_", f"{host.strip('[]')}_{port}")
+
+
+def address_of(folder: str) -> str:
+    """Turn the name of a folder back into ``ip:port``."""
+    host, _, port = folder.rpartition("_")
+    return f"[{host.replace('_', ':')}]:{port}" if "_" in host else f"{host}:{port}"
 
 
 def open_root() -> int | None:

@@ -14,6 +14,7 @@ import pytest
 from ftppool.limits import machine
 from ftppool.limits.base import Allowance
 from ftppool.limits.machine import MachineLimiter, SlotPermit
+from ftppool.limits.slotfiles import program
 
 ADDRESS = "[2001:db8::1]:21"
 FOLDER = "2001_db8__1_21"
@@ -50,7 +51,7 @@ def test_no_more_than_cap_are_out_and_one_given_back_is_used_again(state_directo
         "cap": 3,
         "since": 0,
         "state": "held",
-        "name": os.path.basename(sys.argv[0]),
+        "name": program(),
         "asked": 0,
     }
     assert limiter.take(ADDRESS, 3) is None

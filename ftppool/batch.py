@@ -134,6 +134,9 @@ class Batch:
         for item in self._inputs:
             if isinstance(item, Job):
                 self._taken[item.index] = item
+            if self._stop:
+                continue  # given up: the rest is only listed, so that every file has an outcome
+            if isinstance(item, Job):
                 self._pool.emit(
                     FileQueued(
                         pool=self._pool.name,
@@ -154,8 +157,6 @@ class Batch:
             while len(self._queue) >= WINDOW and not self._stop:
                 self._bell.wait(0.1)
                 self._collect()
-            if self._stop:
-                break
         if item is None:
             _log.warning("ftppool: no files to upload: the input is empty; check paths and pattern")
         self._end_input()
@@ -205,7 +206,8 @@ class Batch:
         self._collect()
         for index, job in self._taken.items():
             status = Status.INTERRUPTED if index in self._begun else Status.NOT_ATTEMPTED
-            self._outcomes[index] = _outcome(job, status)
+            why = self._causes[0] if self._causes else None
+            self._outcomes[index] = _outcome(job, status, error=why)
         report = BatchReport(
             outcomes=tuple(self._outcomes[index] for index in sorted(self._outcomes)),
             started=self._started,

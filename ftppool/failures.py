@@ -46,7 +46,7 @@ def open_error(verdict: Verdict, reply: Reply, address: Address, *, bug: bool) -
 def gave_up(failure: FTPPoolError, timeout: float) -> FTPPoolError:
     """No session of ours is open to wait for: what counts is why none could be opened."""
     error = copy.copy(failure)
-    error.args = (f"no session within {timeout:g} s: {failure}",)
+    error.args = (f"no session within {timeout:.3g} s: {failure}",)
     error.__cause__ = failure
     return error
 
@@ -63,7 +63,7 @@ def timed_out(
     """All sessions stayed in use: say by whom."""
     who = "; ".join(f"{held.thread} for {held.age:.1f} s ({held.where})" for held in holders)
     error = PoolTimeout(
-        f"no session to {address} came free within {timeout:g} s: "
+        f"no session to {address} came free within {timeout:.3g} s: "
         f"{len(holders)} of {effective} are in use"
         + (f", by {who}" if who else "")
         + (f"; {others}" if others else ""),
@@ -78,7 +78,7 @@ def timed_out(
 def held_elsewhere(address: Address, timeout: float, others: str) -> ServerBusy:
     """This process has no session at all, since others have them: say who."""
     return ServerBusy(
-        f"no session to {address} within {timeout:g} s: other processes of this machine have all "
+        f"no session to {address} within {timeout:.3g} s: other processes of this machine have all "
         f"slots: {others}",
         phase="acquire",
         address=str(address),
@@ -89,8 +89,8 @@ def would_deadlock(address: Address, cap: int) -> WouldDeadlock:
     """Every place is held by threads that wait for another one."""
     return WouldDeadlock(
         f"this thread holds a session to {address} and asks for another, but all {cap} are held by "
-        "threads that wait as well: give yours back first, or raise max_per_ip if the server "
-        "allows it",
+        "this thread or by others that wait as well: give one back first, or raise max_per_ip if "
+        "the server allows it",
         phase="acquire",
         address=str(address),
     )

@@ -31,6 +31,8 @@ LONGEST_SETTLE = 0.5
 """Seconds; ProFTPD's listener may take 0.41 s to notice a closed connection."""
 MEMORY = 1.0
 """Seconds for which an ended connection still explains a refusal."""
+LEARNED_FOR = 300.0
+"""Seconds for which a refusal's lesson holds; then the configured cap is tried again."""
 
 
 class Ledger:
@@ -46,6 +48,7 @@ class Ledger:
         self.last_failure: FTPPoolError | None = None
         self.settle: float = FIRST_SETTLE
         self.owed: int = 0
+        self._lesson_ends: float = float("inf")
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
@@ -211,6 +214,7 @@ class Ledger:
         if of_server or not connections:
             return  # somebody else holds the places: nothing to learn
         limit = max(1, min(connections, hint or connections))
+        self._lesson_ends = now + LEARNED_FOR
         if of_user:
             slot.tenant.learned = min(limit, slot.tenant.learned or limit)
         else:
@@ -298,6 +302,7 @@ class Ledger:
             The waiters that have something to wake up for.
         """
         self._drop_the_dead()
+        self._forget_lessons(now)
         self._settle(now)
         self._retire(now)
         if self.waiters:
@@ -315,6 +320,8 @@ class Ledger:
         ]
         if self.waiters and self.not_before > now:
             times.append(self.not_before)
+        if self.waiters and self._lesson_ends < float("inf"):
+            times.append(self._lesson_ends)
         return min(times, default=None)
 
     def count(self, state: State, tenant: Tenant | None = None) -> int:
@@ -341,6 +348,13 @@ class Ledger:
                 waiter.place = None  # revoked
             if waiter.tenant.closed and not waiter.served:
                 waiter.error = PoolClosed("the pool was closed while this waited for a session")
+
+    def _forget_lessons(self, now: float) -> None:
+        if now >= self._lesson_ends:
+            self._lesson_ends = float("inf")
+            self.learned = None
+            for waiter in self.waiters:
+                waiter.tenant.learned = None
 
     def _settle(self, now: float) -> None:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:

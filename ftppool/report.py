@@ -51,7 +51,8 @@ class Outcome:
         elapsed: Seconds from the first attempt's start to the end.
         verified: True if the server proved the size (or hash), None if it can prove nothing or
             was not asked, False if the proof failed.
-        error: Why it failed, or None.
+        error: Why it failed, or what stopped the batch before its turn; None if it arrived or was
+            interrupted by Ctrl-C.
         left_behind: A part file of ours that is still on the server, or None.
         notes: Sentences worth reading that are no failure.
     """

@@ -149,6 +149,7 @@ def _by_hand(screen: Screen, host: Host, outbox: str, names: list[str]) -> _Act:
         screen.line(
             f"     {left.now} of {LIMIT} places are still taken by sessions that nobody ended."
         )
+        screen.line("     (They are ended now: the second way begins with a free server.)")
     screen.line()
     whole = demo_files.whole(names, outbox, os.path.join(host.root, "by-hand"))
     return _Act(len(names), whole, seen)

@@ -162,7 +162,7 @@ def _failed(screen: Screen, report: BatchReport, target: Target) -> int:
         screen.line(f"ftppool: {one_line(cause)}")
     for outcome in report.failed:
         if outcome.error is not None:
-            errors.append(outcome.error)
+            errors.append(_of_file(outcome.error))
         words = _naming(outcome.source, one_line(outcome.error or "failed"))
         if outcome.left_behind:
             words += f" (left behind: {one_line(outcome.left_behind)})"
@@ -175,11 +175,18 @@ def _failed(screen: Screen, report: BatchReport, target: Target) -> int:
     return code
 
 
+def _of_file(error: FTPPoolError) -> FTPPoolError:
+    """A bad name of one file is no bad setting: that file has failed, and no more."""
+    from ftppool.errors import ConfigError, TransferError
+
+    return TransferError(str(error)) if isinstance(error, ConfigError) else error
+
+
 def _count(report: BatchReport) -> str:
     arrived = len(report.uploaded) + len(report.skipped)
     lost = {
         "failed": len(report.failed),
-        "under way": len(report.interrupted),
+        "broken off": len(report.interrupted),
         "not begun": len(report.not_attempted),
     }
     parts = "".join(f", {number:,} {what}" for what, number in lost.items() if number)
@@ -203,9 +210,9 @@ def _stopped(screen: Screen, tally: Tally, stop: BaseException) -> int:
         # No total: the input was read only so far ahead.
         arrived = amount(len(report.uploaded) + len(report.skipped), "file")
         failed = f", {len(report.failed):,} failed" if report.failed else ""
-        counts = f"{arrived} arrived{failed}, {len(report.interrupted)} under way"
-        left = sum(outcome.left_behind is not None for outcome in report.outcomes)
-        counts += f" ({amount(left, 'part file')} left behind)" if left else ""
+        counts = f"{arrived} arrived{failed}, {len(report.interrupted)} broken off"
+        left = [one_line(outcome.left_behind) for outcome in report.outcomes if outcome.left_behind]
+        counts += f" (left behind: {', '.join(left)})" if left else ""
     ends = "all sessions ended politely"
     if tally.cut or tally.sessions:
         ends = f"{tally.quits} of {amount(tally.opened, 'session')} ended politely"

@@ -11,6 +11,7 @@ from ftppool.drivers.base import FileOps
 from ftppool.errors import (
     ConfigError,
     ConnectionLost,
+    FTPPoolError,
     RemoteRejected,
     TransferError,
     VerifyError,
@@ -105,6 +106,14 @@ class Upload:
 
     def attempt(self, files: FileOps) -> None:
         """Do what is still to be done; raises our errors, and may be called again after one."""
+        try:
+            self._attempt(files)
+        except FTPPoolError as error:
+            # Nobody but us knows the part's name: the error is about the file.
+            error.args = (str(error.args[0]).replace(self._part, self.remote), *error.args[1:])
+            raise
+
+    def _attempt(self, files: FileOps) -> None:
         if self._conflict(files):
             return
         if not self._stored and not self._arrived_after_all(files):

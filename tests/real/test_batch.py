@@ -206,3 +206,21 @@ def test_a_batch_inside_a_pool_uses_the_pool_s_sessions(server: Server) -> None:
     assert opened <= 2
     assert len(tree_of(server.home / "sub")) == 20
     assert server.wait_idle().connects == opened
+
+
+def test_a_batch_that_is_given_up_still_has_an_outcome_for_every_file() -> None:
+    files = [(b"x", f"f{number}") for number in range(2500)]
+    with pytest.raises(BatchError) as caught:
+        upload_batch(files, "ftp://127.0.0.1:1", retry=ftppool.RetryPolicy(attempts=1))
+    report = caught.value.report
+    assert [outcome.remote for outcome in report.outcomes] == [remote for _, remote in files]
+    assert len(report.not_attempted) == 2500
+    assert {outcome.error for outcome in report.outcomes} == set(report.causes)
+    assert len(caught.value.exceptions) == 1
+
+
+def test_an_error_names_the_file_and_not_its_part(start: Start) -> None:
+    server = start("pyftpdlib", options={"perm": "elr"})
+    with ftppool.FTPPool(server.url) as pool, pytest.raises(ftppool.RemoteRejected) as caught:
+        pool.upload(b"x", "report.csv")
+    assert str(caught.value) == "report.csv: 550 Not enough privileges."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
-from ftppool.ledger import FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
+from ftppool.ledger import FIRST_SETTLE, LEARNED_FOR, LONGEST_SETTLE, MEMORY, Ledger
 from ftppool.slots import TRANSITIONS, Event, Owner, Place, Slot, State, Tenant, Waiter
 
 NOW = 1000.0
@@ -307,6 +307,17 @@ def test_room_is_kept_for_whoever_may_not_open_yet() -> None:
     assert not second.served
 
 
+def test_in_a_back_off_room_is_kept_once_for_all_whom_one_connection_will_serve() -> None:
+    ledger, ours, theirs = Ledger(), pool(cap=2, places=3), pool(cap=2)
+    ledger.release(*borrow(ledger, theirs), NOW)
+    ledger.not_before = NOW + 5.0
+    for _ in range(3):
+        enter(ledger, ours)
+    assert states(ledger) == [State.OPEN]
+    enter(ledger, ours)
+    assert states(ledger) == [State.CLOSING]
+
+
 # -- giving, accepting, giving back ----------------------------------------------------------------
 
 
@@ -576,6 +587,21 @@ def test_a_refusal_while_another_login_is_under_way_does_not_double_it() -> None
     ledger.refused(ledger.slots[1], NOW, hint=None, of_user=False, of_server=False)
     assert ledger.settle == FIRST_SETTLE
     assert ledger.learned == 1
+
+
+@pytest.mark.parametrize("of_user", [False, True])
+def test_a_lesson_is_forgotten_after_five_minutes_and_one_more_is_tried(of_user: bool) -> None:
+    ledger, tenant = Ledger(), pool(cap=5)
+    borrow(ledger, tenant)
+    waiter = enter(ledger, tenant)
+    refuse(ledger, of_user=of_user)
+    assert (tenant.learned if of_user else ledger.learned) == 1
+    ledger.pump(NOW + LEARNED_FOR - 1)
+    assert states(ledger) == [State.OPEN]
+    assert ledger.next_deadline(NOW + LEARNED_FOR - 1) == NOW + LEARNED_FOR
+    ledger.pump(NOW + LEARNED_FOR)
+    assert states(ledger) == [State.OPEN, State.OPENING]
+    assert not waiter.served
 
 
 # -- the cap ---------------------------------------------------------------------------------------
@@ -890,6 +916,15 @@ def test_at_the_limit_of_one_user_another_of_his_threads_may_give_back() -> None
     assert not ledger.deadlocked(enter(ledger, tenant, "thread"))
 
 
+def test_at_the_limit_of_one_user_a_thread_that_waits_elsewhere_may_give_back() -> None:
+    ledger, ours, theirs = Ledger(), pool(cap=3), pool(cap=3)
+    ours.learned = 2
+    borrow(ledger, ours, "one")
+    borrow(ledger, ours, "two")
+    enter(ledger, theirs, "two")
+    assert not ledger.deadlocked(enter(ledger, ours, "one"))
+
+
 def test_two_pools_can_deadlock_each_other() -> None:
     ledger, ours, theirs = Ledger(), pool(cap=2), pool(cap=2)
     ours.learned = 1
@@ -959,6 +994,15 @@ def test_interrupted_waiters_are_forgotten_and_what_they_own_goes_on() -> None:
     ledger.pump(NOW)
     assert list(ledger.waiters) == [second]
     assert owner_of(second.place) is second
+
+
+def test_interrupted_waiters_count_no_more_for_the_cap() -> None:
+    ledger, big, small = Ledger(), pool(cap=3), pool(cap=1)
+    borrow(ledger, big)
+    waiter = enter(ledger, small)
+    assert ledger.effective == 1
+    waiter.alive = False
+    assert ledger.effective == 3
 
 
 def test_interrupted_before_he_knows_his_place_and_dead_he_does_not_keep_it() -> None:

@@ -279,10 +279,10 @@ class World:
         place = waiter.place
         assert place is not None
         if self.do("decline", waiter, line=line, late=late):
-            assert place.slot.doomed
             assert place.owner is not waiter
         else:
             self.torn.add(waiter)
+        assert place.slot.doomed or place.owner is waiter, "a dead session may be lent"
 
     def leave(self, waiter: Waiter, *, line: Line = None) -> None:
         """He gives up; or was torn, and this is his `finally`, which may be torn as well."""
@@ -307,7 +307,10 @@ class World:
         """A lease ends. If that is torn, it will be ended again, or is `lost`."""
         owned = place.owner is loan
         self.held.remove((place, loan))
-        if not self.do("release", place, loan, doom=doom, line=line, pumps=owned):
+        done = self.do("release", place, loan, doom=doom, line=line, pumps=owned)
+        if owned and doom:
+            assert place.slot.doomed or place.owner is loan, "a session not clean may be lent"
+        if not done:
             (self.mailbox if lost else self.held).append((place, loan))
             return
         assert self.result == owned

@@ -75,14 +75,18 @@ def timed_out(
     return error
 
 
-def held_elsewhere(address: Address, timeout: float, others: str) -> ServerBusy:
+def held_elsewhere(
+    address: Address, timeout: float, others: str, failure: FTPPoolError | None
+) -> ServerBusy:
     """This process has no session at all, since others have them: say who."""
-    return ServerBusy(
+    error = ServerBusy(
         f"no session to {address} within {timeout:.3g} s: other processes of this machine have all "
         f"slots: {others}",
         phase="acquire",
         address=str(address),
     )
+    error.__cause__ = failure
+    return error
 
 
 def would_deadlock(address: Address, cap: int) -> WouldDeadlock:

@@ -352,6 +352,7 @@ class Gate:
         *,
         bug: bool = False,
     ) -> None:
+        elsewhere = client.limiter.others(str(self.address))
         with self._lock:
             ledger = self._ledger
             if client.closed:
@@ -381,6 +382,7 @@ class Gate:
                     hint=verdict.limit,
                     of_user=verdict.scope is Scope.USER,
                     of_server=verdict.scope in {Scope.SERVER, Scope.CONNECTION},
+                    elsewhere=elsewhere,
                 )
             else:
                 client.totals.connect_failed += 1
@@ -536,10 +538,10 @@ class Gate:
         others = client.limiter.elsewhere(str(self.address)) if self._asking else ""
         if alive:
             return timed_out(self.address, timeout, holders, effective, failure, others=others)
+        if others:
+            return held_elsewhere(self.address, timeout, others, failure)
         if failure is not None:
             return gave_up(failure, timeout)
-        if others:
-            return held_elsewhere(self.address, timeout, others)
         return timed_out(self.address, timeout, holders, effective, failure)
 
 

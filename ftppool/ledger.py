@@ -193,7 +193,14 @@ class Ledger:
         self.pump(now)
 
     def refused(
-        self, slot: Slot, now: float, *, hint: int | None, of_user: bool, of_server: bool
+        self,
+        slot: Slot,
+        now: float,
+        *,
+        hint: int | None,
+        of_user: bool,
+        of_server: bool,
+        elsewhere: int = 0,
     ) -> None:
         """Learn from a refusal: call before :meth:`open_failed`.
 
@@ -201,6 +208,7 @@ class Ledger:
             hint: The number in the server's sentence, if it speaks of this client.
             of_user: True if the words are about this user, not about the address.
             of_server: True if they are about all clients together, which teaches nothing.
+            elsewhere: Connections of other processes to this address, as far as known.
         """
         ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
         others = [other for other in self.slots if other is not slot and other.connected]
@@ -210,7 +218,7 @@ class Ledger:
         tenants = [other.tenant for other in others] + ended
         if of_user:
             tenants = [tenant for tenant in tenants if tenant is slot.tenant]
-        connections = len(tenants)
+        connections = len(tenants) + elsewhere
         if of_server or not connections:
             return  # somebody else holds the places: nothing to learn
         limit = max(1, min(connections, hint or connections))

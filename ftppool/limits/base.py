@@ -47,5 +47,8 @@ class Limiter(Protocol):
     def pressure(self, address: str, cap: int) -> Allowance | None:
         """Say how many sessions this process may keep; None: no other process needs any."""
 
+    def others(self, address: str) -> int:
+        """Count the connections of other holders, those that ended in the last second included."""
+
     def elsewhere(self, address: str) -> str:
         """Say in words which other holders have permits; empty if none has."""

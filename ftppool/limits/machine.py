@@ -141,10 +141,21 @@ class MachineLimiter:
                     if permit.record.cap != cap:
                         permit.rewrite(permit.record.with_cap(cap))
                 now = time.time()
-                seen, _, _ = folder.look(now)
-                return allowance(seen, self._process, cap, now)
+                return allowance(folder.look(now).seen, self._process, cap, now)
         except (_NoState, OSError):
             return None
+
+    def others(self, address: str) -> int:
+        """Count the connections of other processes, and those that ended in the last second."""
+        try:
+            with self._folder(address, LOOK) as folder:
+                if folder is None:
+                    return 0
+                found = folder.look(time.time())
+        except (_NoState, OSError):
+            return 0
+        known = [record for record in found.records if record.state == "held"] + found.ended
+        return sum(record.process != self._process for record in known)
 
     def elsewhere(self, address: str) -> str:
         """Name the other processes that hold slots."""
@@ -159,7 +170,7 @@ class MachineLimiter:
         """List who holds or waits at an address."""
         try:
             with self._folder(address, LOOK) as folder:
-                return [] if folder is None else folder.look(time.time())[1]
+                return [] if folder is None else folder.look(time.time()).records
         except (_NoState, OSError):
             return []
 
@@ -177,7 +188,8 @@ class MachineLimiter:
 
     def _take(self, folder: Folder, address: str, cap: int) -> SlotPermit | None:
         now = time.time()
-        seen, _, free = folder.look(now)
+        found = folder.look(now)
+        seen, free = found.seen, found.free
         self._tell_mismatch(address, cap, seen.limit(cap))
         if not may_take(seen, self._process, cap, now):
             self._stand_in_line(folder, address, cap, now)

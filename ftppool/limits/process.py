@@ -23,6 +23,10 @@ class ProcessLimiter:
     def pressure(self, address: str, cap: int) -> None:
         """No other process is known."""
 
+    def others(self, address: str) -> int:
+        """No other process is known."""
+        return 0
+
     def elsewhere(self, address: str) -> str:
         """No other process is known."""
         return ""

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from ftppool.limits.fairness import Claim, Seen
 from ftppool.limits.state import address_folder, open_private
 
-__all__ = ["Folder", "Lock", "Record", "drop_all_after_fork", "program"]
+__all__ = ["Folder", "Lock", "Look", "Record", "drop_all_after_fork", "program"]
 
 LENGTH = 256
 """Bytes of a record: it is written in one piece, so that a reader never sees half of one."""
@@ -31,6 +31,8 @@ FRESH = 2.0
 """Seconds since a waiting process last asked until it no longer counts: it may be stopped."""
 SETTLE = 0.5
 """Seconds for which the server may still count a connection of a process that was killed."""
+MEMORY = 1.0
+"""Seconds for which an ended connection still explains a refusal."""
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _SLOT = re.compile(r"slot-\d{3,}")
 _WANTED = re.compile(r"wanted-\d+-\d+")
@@ -136,6 +138,23 @@ def drop_all_after_fork() -> None:
         _locks.popitem()[1].forget()
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found in the folder of an address at one instant.
+
+    Attributes:
+        seen: What counts.
+        records: Its records: of slots that are taken, and of processes that wait.
+        ended: Records of slots that were given back, or whose holder died, a moment ago.
+        free: The name of a slot file that nobody has.
+    """
+
+    seen: Seen
+    records: list[Record]
+    ended: list[Record]
+    free: str
+
+
 class Folder:
     """The folder of one address, open."""
 
@@ -194,24 +213,26 @@ class Folder:
         finally:
             os.close(file)
 
-    def look(self, now: float) -> tuple[Seen, list[Record], str]:
-        """Count everything; the mutex must be held.
-
-        Returns:
-            What counts, the records of it, and the name of a slot file that is free.
-        """
+    def look(self, now: float) -> Look:
+        """Count everything; the mutex must be held."""
         held: list[Record] = []
         wanted: list[Record] = []
+        ended: list[Record] = []
         settling = 0
         free = ""
         names = sorted(os.listdir(self._folder))
         for name in names:
             if _SLOT.fullmatch(name):
-                record, is_settling = self._look_at_slot(name, now)
-                settling += is_settling
-                if record is not None:
-                    held.append(record)
-                elif not is_settling:
+                record, locked = self._look_at_slot(name, now)
+                if locked:
+                    held.append(record or _unknown(name, now))
+                    continue
+                age = now - record.since if record is not None else -1.0
+                if record is not None and 0 <= age < MEMORY:
+                    ended.append(record)
+                if record is not None and record.state == "died" and 0 <= age < SETTLE:
+                    settling += 1
+                else:
                     free = free or name
             elif _WANTED.fullmatch(name):
                 record = self._look_at_wanted(name, now)
@@ -220,13 +241,12 @@ class Folder:
         free = free or f"slot-{sum(1 for name in names if _SLOT.fullmatch(name)):03d}"
         claims = tuple(record.claim() for record in held)
         wishes = tuple(record.claim() for record in wanted)
-        return Seen(claims, wishes, settling), held + wanted, free
+        return Look(Seen(claims, wishes, settling), held + wanted, ended, free)
 
     def _look_at_slot(self, name: str, now: float) -> tuple[Record | None, bool]:
         lock = self.try_lock(name)
         if lock is None:
-            # No record: locked by another version of us.
-            return self.read(name) or _unknown(name, now), False
+            return self.read(name), True  # no record: locked by another version of us
         try:
             record = self.read(name)
             if record is not None and record.state == "held":
@@ -234,8 +254,7 @@ class Folder:
                 lock.write(record)
         finally:
             lock.release()
-        died = record is not None and record.state == "died"
-        return None, died and record is not None and 0 <= now - record.since < SETTLE
+        return record, False
 
     def _look_at_wanted(self, name: str, now: float) -> Record | None:
         lock = self.try_lock(name)

@@ -158,6 +158,30 @@ def test_the_smallest_cap_counts_while_its_process_holds_or_waits(start: Start, 
     assert census.peak == 5
 
 
+TWO = """
+with FTPPool(url, max_per_ip=8) as pool, pool.ftp(), pool.ftp():
+    say("ready")
+    sys.stdin.readline()
+"""
+
+
+def test_a_refusal_teaches_what_all_processes_have_open(start: Start, run: Run) -> None:
+    server = start("vsftpd", max_per_ip=2)
+    holder = run(TWO, server.url)
+    assert holder.line() == "ready"
+    with FTPPool(server.url, max_per_ip=8) as pool:
+        with pytest.raises(ServerBusy, match="holds 2"):
+            pool.acquire(timeout=1.5)
+        assert pool.stats().learned == 2
+        assert server.census().refusals == 1  # and now it waits in line
+        holder.tell()
+        with pool.ftp(timeout=5), pool.ftp(timeout=5):
+            pass
+    assert holder.wait() == 0
+    census = server.wait_idle()
+    assert census.refusals == 1
+
+
 ROTATE = """
 files = [(lambda: Slow(1.0), f"one-{n}") for n in range(16)]
 say(len(ftppool.upload_batch(files, url, max_per_ip=1).uploaded))

@@ -71,6 +71,14 @@ def test_a_session_of_several_places_ends_when_the_last_is_given_back() -> None:
     assert ending(ledger) == [held[0][0].slot]
 
 
+def test_connections_of_other_processes_count_in_what_a_refusal_teaches() -> None:
+    ledger, tenant = Ledger(), Tenant(cap=8, proven=True)
+    ledger.wait(Waiter(tenant, (1,), NOW), NOW)
+    (slot,) = ledger.slots
+    ledger.refused(slot, NOW, hint=None, of_user=False, of_server=False, elsewhere=3)
+    assert ledger.learned == 3
+
+
 def test_what_is_given_back_unclean_counts_as_well() -> None:
     ledger, held = borrowed(2)
     ledger.make_room(0, 0, NOW)

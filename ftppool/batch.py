@@ -68,6 +68,14 @@ class Lender(Protocol):
         """Take a snapshot."""
 
 
+class _NoSession(Exception):
+    """No session can be had: that would be so for every other file as well."""
+
+    def __init__(self, why: FTPPoolError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 class _Stopped(Exception):
     """The batch was stopped while a file was under way."""
 
@@ -241,11 +249,12 @@ class Batch:
                 self._bell.ring()
         except Cancelled:
             pass
-        except FTPPoolError as error:
-            # No session can be had: that would be so for every other file as well.
-            self._give_up(error)
+        except _NoSession as none:
+            self._give_up(none.why)
+        except BaseException as error:  # noqa: BLE001 - a worker must not die unheard
+            self._give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
         finally:
-            self._drop(worker, doom=False)
+            self._drop(worker, doom=worker.lease is not None and not worker.lease.usable())
             self._bell.ring()
 
     def _borrow(self) -> Lease:
@@ -254,6 +263,8 @@ class Batch:
                 return self._pool.lend(self._pool.policy.busy_total, self._cancel)
             except PoolTimeout:
                 continue  # sessions of ours are at work: our turn will come
+            except FTPPoolError as error:
+                raise _NoSession(error) from error
 
     def _give_up(self, cause: FTPPoolError) -> None:
         if not any(type(known) is type(cause) for known in self._causes):
@@ -284,6 +295,8 @@ class Batch:
 
         try:
             self._retrying(item.remote, make)
+        except _NoSession as none:
+            self._give_up(none.why)
         except TransferError as error:
             _log.warning("ftppool: the empty directory %s was not made: %s", item.remote, error)
             self._causes.append(error)
@@ -332,16 +345,18 @@ class Batch:
             status = Status.SKIPPED if upload.skipped else Status.UPLOADED
         except (_Stopped, Cancelled):
             status = Status.INTERRUPTED if attempts else Status.NOT_ATTEMPTED
-        except TransferError as error:
+        except _NoSession as none:
+            status = Status.INTERRUPTED if attempts else Status.NOT_ATTEMPTED
+            failure = none.why
+            self._give_up(none.why)
+        except FTPPoolError as error:
             status, failure = Status.FAILED, error
             if self._stop:
                 status, failure = Status.INTERRUPTED, None
-            elif error.stops_batch:
+            elif isinstance(error, TransferError) and error.stops_batch:
                 self._give_up(error)
-        except FTPPoolError as error:
-            # No session for another attempt: the file has not failed, the batch has.
-            status = Status.INTERRUPTED if attempts else Status.NOT_ATTEMPTED
-            self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - of the user's source, whatever it is
+            status, failure = Status.FAILED, _of_source(job, error)
         if upload.left_behind is not None:
             self._clean_up(worker, upload)
         return Outcome(
@@ -360,7 +375,10 @@ class Batch:
 
     def _clean_up(self, worker: _Worker, upload: Upload) -> None:
         """Try once to remove what is half-done; the outcome says so if it stays."""
-        with contextlib.suppress(FTPPoolError, Cancelled), self._session(worker) as lease:
+        with (
+            contextlib.suppress(FTPPoolError, _NoSession, Cancelled),
+            self._session(worker) as lease,
+        ):
             upload.clean_up(lease.files())
 
     def _retrying(self, remote: str, call: Callable[[int], None]) -> None:
@@ -399,6 +417,14 @@ class Batch:
             if not (in_step and worker.lease.usable()):
                 self._drop(worker, doom=True)
             raise
+
+
+def _of_source(job: Job, error: Exception) -> TransferError:
+    failure = TransferError(
+        f"{job.label}: the source failed with {type(error).__name__}: {error}", phase="source"
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _outcome(job: Job, status: Status, *, error: FTPPoolError | None = None) -> Outcome:

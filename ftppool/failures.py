@@ -20,7 +20,7 @@ from ftppool.stats import Holder
 __all__ = ["gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
 
 
-def open_error(verdict: Verdict, reply: Reply, address: Address, *, bug: bool) -> FTPPoolError:
+def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError:
     """Say in our own words what an open failed of; the server's words come last."""
     kind: type[FTPPoolError]
     if verdict.kind is Kind.AUTH or (verdict.few_tries and reply.code == 530):
@@ -39,7 +39,7 @@ def open_error(verdict: Verdict, reply: Reply, address: Address, *, bug: bool) -
         reply=reply.text if reply.code is not None else None,
         phase=reply.phase.value,
         address=str(address),
-        retryable=not bug and verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},
+        retryable=verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ftppool.bell import Bell
 from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.drivers.base import Address, OpenFailed, Wire, shut_down
-from ftppool.errors import FTPPoolError, PoolClosed
+from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
 from ftppool.events import ConnectFailed, SessionClosed, SessionOpened, SessionRefused
 from ftppool.failures import gave_up, held_elsewhere, open_error, timed_out, would_deadlock
 from ftppool.lease import Grip, Lease
@@ -329,8 +329,7 @@ class Gate:
         except OpenFailed as failed:
             self._open_failed(slot, client, failed.reply, failed.__cause__)
         except BaseException as error:  # noqa: BLE001 - a user's callable or a bug: to the waiters
-            reply = Reply(Phase.CONNECT, None, f"{type(error).__name__}: {error}")
-            self._open_failed(slot, client, reply, error, bug=True)
+            self._open_broke(slot, error)
         else:
             now = time.monotonic()
             lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
@@ -343,14 +342,19 @@ class Gate:
         finally:
             self._connecting.pop(slot, None)
 
+    def _open_broke(self, slot: Slot, error: BaseException) -> None:
+        """Not the server failed but what the user gave us (a password function), or we did."""
+        failure = error
+        if not isinstance(failure, FTPPoolError):
+            words = f"no session to {self.address}: {type(error).__name__}: {error}"
+            failure = ConfigError(words, phase="connect", address=str(self.address))
+            failure.__cause__ = error
+        with self._lock:
+            self._ledger.open_failed(slot, failure, time.monotonic(), delay=0.0, for_good=True)
+            self._after_event()
+
     def _open_failed(
-        self,
-        slot: Slot,
-        client: Client,
-        reply: Reply,
-        cause: BaseException | None,
-        *,
-        bug: bool = False,
+        self, slot: Slot, client: Client, reply: Reply, cause: BaseException | None
     ) -> None:
         elsewhere = client.limiter.others(str(self.address))
         with self._lock:
@@ -366,7 +370,7 @@ class Gate:
             )
             tries = ledger.failures + 1
             delay = BAN if verdict.kind is Kind.BANNED else open_delay(client.policy, tries)
-            for_good = bug or verdict.kind in {Kind.AUTH, Kind.PERMANENT, Kind.BANNED}
+            for_good = verdict.kind in {Kind.AUTH, Kind.PERMANENT, Kind.BANNED}
             if not live:
                 # With a session of ours alive, those who wait can have that one.
                 for_good |= verdict.kind in {Kind.TRANSIENT, Kind.STALE} and (
@@ -386,7 +390,7 @@ class Gate:
                 )
             else:
                 client.totals.connect_failed += 1
-            error = open_error(verdict, reply, self.address, bug=bug)
+            error = open_error(verdict, reply, self.address)
             error.__cause__ = cause
             wait = 0.0 if for_good and verdict.kind is not Kind.BANNED else delay
             ledger.open_failed(slot, error, time.monotonic(), delay=wait, for_good=for_good)
@@ -485,8 +489,8 @@ class Gate:
 
     def _cut_openings(self, client: Client) -> None:
         with self._lock:
-            slots = [slot for slot in self._connecting if slot.tenant is client]
-        shut_down([self._connecting[slot] for slot in slots if slot in self._connecting])
+            connecting = list(self._connecting.items())
+        shut_down([sock for slot, sock in connecting if slot.tenant is client])
 
     def _take_away(self, client: Client) -> None:
         """End the leases that did not come back; sessions in step can still say QUIT."""

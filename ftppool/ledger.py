@@ -85,10 +85,10 @@ class Ledger:
     def decline(self, waiter: Waiter, now: float) -> None:
         """The session that the waiter was given proved dead: end it, keep the turn."""
         place = waiter.place
-        assert place is not None, "bug: declined what was not given"
-        place.slot.doomed = True
-        waiter.place = None
-        place.owner = None
+        if place is not None and place.owner is waiter:  # else it was revoked meanwhile
+            place.slot.doomed = True
+            waiter.place = None
+            place.owner = None
         self.pump(now)
 
     def release(self, place: Place, owner: Owner, now: float, *, doom: bool = False) -> bool:

@@ -130,7 +130,7 @@ class FTPPool:
         self.policy: RetryPolicy = retry
         self.name: str = name or self._target.host
         self._route = Route(self._target.host, self._target.port)
-        self._lock = threading.Lock()  # guards _clients; held for a look-up only
+        self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
         self._closed = False
 
@@ -306,7 +306,8 @@ class FTPPool:
 
     def _close(self, limit: float, *, patient: bool) -> CloseReport:
         started = time.monotonic()
-        self._closed = True
+        with self._lock:
+            self._closed = True
         _open_pools.discard(self)
         reports = [
             gate.close(client, max(0.0, started + limit - time.monotonic()), patient=patient)
@@ -401,7 +402,7 @@ class FTPPool:
                     emit=self.emit,
                 )
                 _open_pools.add(self)
-        gate.attach(client)
+            gate.attach(client)  # under the lock: close() comes before this or sees the client
         return client
 
     def _batch(

@@ -11,6 +11,7 @@ from ftppool.inputs import Source
 from ftppool.lease import Lease
 from ftppool.target import Target, join
 from ftppool.transfer.directories import Directories
+from ftppool.transfer.replace import replace
 
 __all__ = ["Session"]
 
@@ -80,16 +81,10 @@ class Session:
     def replace(self, old: str, new: str) -> None:
         """Give a file another name, over an existing one on any server.
 
-        Where the server refuses to rename over a file, that file is deleted first: for a moment
+        Where the server refuses to rename over a file, that file steps aside first: for a moment
         there is none of this name.
         """
-        try:
-            self.rename(old, new)
-        except RemoteRejected as error:
-            if error.retryable or not self.exists(new) or not self.exists(old):
-                raise
-            self.remove(new)
-            self.rename(old, new)
+        replace(self._files, self._path(old), self._path(new))
 
     def remove(self, path: str) -> None:
         """Delete a file."""

@@ -35,6 +35,7 @@ class FTPDriver:
 
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
+        password = self._target.secret()  # the user's own code: its errors are not the server's
         phase = Phase.CONNECT
         sock: socket.socket | None = None
         try:
@@ -44,7 +45,7 @@ class FTPDriver:
             wire.greet()
             watch.greeted()
             phase = Phase.LOGIN
-            wire.log_in()
+            wire.log_in(password)
             return wire
         except BaseException as error:
             if sock is not None:
@@ -104,11 +105,11 @@ class FTPWire:
         self._control.welcome = ftp.getresp()
         self._control.outstanding = 0  # nobody asked for the greeting
 
-    def log_in(self) -> None:
+    def log_in(self, password: str) -> None:
         """Send user name and password."""
         self._control.sock.settimeout(self._timeouts.io)
         ftp = self._new_handle()
-        self._control.login_reply = ftp._log_in(self._target.user, self._target.secret())
+        self._control.login_reply = ftp._log_in(self._target.user, password)
         self._control.tainted = False  # by USER and PASS, which are not for borrowers
 
     # -- one loan after another --------------------------------------------------------------------
@@ -169,7 +170,8 @@ class FTPWire:
     def cut(self) -> None:
         """Break control and data connections from any thread."""
         self._control.tainted = True
-        shut_down([self._control.sock, *self._control.open_data])
+        self._control.leave()  # with RST: a FIN would tell the server that the file is whole
+        shut_down([self._control.sock])
 
     def _quit(self, deadline: float) -> bool:
         """Send QUIT and read up to 221; replies that a borrower left unread come first."""

@@ -53,7 +53,7 @@ class FTPFiles:
             with data:
                 while chunk := _read(source, path):
                     try:
-                        data.sendall(chunk)
+                        _send_all(data, chunk)
                     except OSError as error:
                         broken = error
                         reset(data)
@@ -216,6 +216,13 @@ class FTPFiles:
         if isinstance(rejected, TransferError):
             rejected.stops_batch = verdict.stops_batch
         return rejected
+
+
+def _send_all(data: socket.socket, chunk: bytes) -> None:
+    """Send with the time-out for each step: that of ``sendall()`` is for all of them together."""
+    view = memoryview(chunk)
+    while view:
+        view = view[data.send(view) :]
 
 
 def _read(source: BinaryIO, path: str) -> bytes:

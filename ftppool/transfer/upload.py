@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ftppool.errors import (
 )
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.parts import PART_NAME, check_part_name, part_path
+from ftppool.transfer.replace import replace
 
 __all__ = ["Conflict", "Upload", "UploadOptions", "Verify"]
 
@@ -116,10 +118,11 @@ class Upload:
     def _attempt(self, files: FileOps) -> None:
         if self._conflict(files):
             return
-        if not self._stored and not self._arrived_after_all(files):
-            self._store(files)
-        self._verify(files)
-        self._stored = True
+        if not self._stored:
+            if not self._arrived_after_all(files):
+                self._store(files)
+            self._verify(files)
+            self._stored = True
         if self._options.atomic:
             self._take_name(files)
         self.left_behind = None
@@ -190,18 +193,21 @@ class Upload:
             self._on_bytes(sent)
 
         self.size = None
-        with self._open_source() as source:
-            self.left_behind = self._part
-            try:
-                size = files.store(self._part, source, count)
-            except RemoteRejected:
-                if self.sent == before:
-                    self.left_behind = None  # refused before a byte was sent
-                raise
-            except ConnectionLost:
-                if self._expected is not None and self.sent - before == self._expected:
-                    self.size = self._expected
-                raise
+        source = self._open_source()
+        self.left_behind = self._part
+        try:
+            size = files.store(self._part, source, count)
+        except RemoteRejected:
+            if self.sent == before:
+                self.left_behind = None  # refused before a byte was sent
+            raise
+        except ConnectionLost:
+            if self._expected is not None and self.sent - before == self._expected:
+                self.size = self._expected
+            raise
+        finally:
+            with contextlib.suppress(Exception):  # all that counts has been read
+                source.close()
         if self._expected is not None and size != self._expected:
             raise TransferError(
                 f"{self.remote}: the source had {self._expected} bytes when the batch looked and "
@@ -218,7 +224,6 @@ class Upload:
             self._shared.sizeless = True
             self.notes.append("the server has no SIZE: nothing could be verified")
         elif there != self.size:
-            self._stored = False
             raise VerifyError(
                 f"{self.remote}: {self.size} bytes were sent, the server has {there}",
                 phase="verify",
@@ -233,13 +238,7 @@ class Upload:
             self._stored = False
             raise VerifyError(f"{self.remote}: neither part nor file is there", phase="rename")
         self._renaming = True
-        try:
-            files.rename(self._part, self.remote)
-        except RemoteRejected as error:
-            if error.code not in REFUSED_NAME or _size(files, self.remote) is None:
-                raise
-            files.remove(self.remote)
-            files.rename(self._part, self.remote)
+        if replace(files, self._part, self.remote):
             self.notes.append(
                 "the server does not rename over a file: for a moment there was none of this name"
             )

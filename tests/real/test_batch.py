@@ -13,6 +13,7 @@ import ftppool
 from ftppool import BatchError, ConfigError, Status, TransferError, upload_batch
 from ftppool.inputs import Input
 from tests.conftest import Start
+from tests.support.relay import Relay
 from tests.support.servers import Server
 
 
@@ -224,3 +225,65 @@ def test_an_error_names_the_file_and_not_its_part(start: Start) -> None:
     with ftppool.FTPPool(server.url) as pool, pytest.raises(ftppool.RemoteRejected) as caught:
         pool.upload(b"x", "report.csv")
     assert str(caught.value) == "report.csv: 550 Not enough privileges."
+
+
+def test_a_file_is_not_lost_where_the_server_renames_nothing(start: Start) -> None:
+    server = start("vsftpd", options={"cmds_denied": "RNTO"})
+    (server.home / "good").write_bytes(b"old")
+    (server.home / "good").chmod(0o644)
+    with pytest.raises(BatchError):
+        upload_batch([(b"new", "good")], server.url)
+    assert tree_of(server.home) == {"good": b"old"}
+
+
+@pytest.mark.parametrize("lost", ["226", "250", "350", "213"])
+def test_a_lost_reply_is_settled_on_another_session(
+    start: Start, kind: str, lost: str, tmp_path: Path
+) -> None:
+    server = start(kind)
+    with Relay(server.port, workdir=tmp_path) as relay:
+        url = server.url.replace(str(server.port), str(relay.port))
+        relay.set(drop=lost, drop_times=1)
+        report = upload_batch([(b"z" * 50_000, "a"), (b"y", "b")], url, io_timeout=0.7)
+    assert len(report.uploaded) == 2
+    assert tree_of(server.home) == {"a": b"z" * 50_000, "b": b"y"}
+
+
+def test_whatever_a_source_raises_fails_its_file_alone(start: Start) -> None:
+    server = start("pyftpdlib")
+
+    class Odd:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def read(self, _size: int = -1) -> bytes:
+            raise self.error
+
+        def close(self) -> None:
+            raise RuntimeError("close failed")
+
+    files: list[Input] = [
+        (lambda: Odd(MemoryError()), "memory"),  # type: ignore[list-item]
+        (lambda: Odd(ZeroDivisionError("0")), "zero"),  # type: ignore[list-item]
+        *((b"x", f"good-{number}") for number in range(10)),
+    ]
+    with pytest.raises(BatchError) as caught:
+        upload_batch(files, server.url)
+    assert len(caught.value.report.uploaded) == 10
+    assert [type(error) for error in caught.value.exceptions] == [TransferError, TransferError]
+    assert len(tree_of(server.home)) == 10
+
+
+def test_a_password_function_that_fails_is_told_and_not_taken_for_the_server(start: Start) -> None:
+    server = start("pyftpdlib")
+
+    def password() -> str:
+        raise OSError("no such secret")
+
+    url = f"ftp://{server.user}@{server.host}:{server.port}"
+    with (
+        ftppool.FTPPool(url, password=password) as pool,
+        pytest.raises(ConfigError, match="no such secret"),
+    ):
+        pool.acquire()
+    assert server.census().connects == 0

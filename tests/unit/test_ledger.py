@@ -812,6 +812,17 @@ def test_who_declines_a_dead_session_of_a_closed_pool_is_told_so() -> None:
     assert states(ledger) == [State.CLOSING]
 
 
+def test_who_declines_what_was_revoked_meanwhile_changes_nothing() -> None:
+    ledger, tenant = Ledger(), pool()
+    waiter = enter(ledger, tenant)
+    slot = log_in(ledger)
+    ledger.shut(tenant, NOW)
+    ledger.revoke(slot, NOW)
+    ledger.decline(waiter, NOW)
+    assert isinstance(waiter.error, PoolClosed)
+    assert states(ledger) == [State.CLOSING]
+
+
 def test_who_is_robbed_of_what_he_was_given_by_a_closed_pool_is_told_so() -> None:
     ledger, tenant = Ledger(), pool()
     waiter = enter(ledger, tenant)

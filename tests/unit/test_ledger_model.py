@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 
 import ftppool
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
-from ftppool.ledger import FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
+from ftppool.ledger import FIRST_SETTLE, LEARNED_FOR, LONGEST_SETTLE, MEMORY, Ledger
 from ftppool.slots import Place, Slot, State, Tenant, Waiter
 
 T = TypeVar("T")
@@ -186,6 +186,7 @@ class World:
         self.given: set[tuple[Place, Waiter]] = set()
         self.allowance = 0
         self.learned: dict[object, int] = {}
+        self.lesson_ends = float("inf")
 
     def pool(self, cap: int, max_idle: float = 30.0) -> Tenant:
         self.tenants.append(Tenant(cap=cap, places=self.places, max_idle=max_idle))
@@ -394,6 +395,8 @@ class World:
         if not self.interrupted:  # an interrupt may count an ended connection twice
             learned = slot.tenant.learned if of_user else ledger.learned
             assert (learned, ledger.settle) == expected
+        if about != "server" and any(other is not slot for other in self._counted()):
+            self.lesson_ends = self.now + LEARNED_FOR
         self.stale = True
         self.fail(slot, ServerBusy("421"), delay, for_good=False)
 

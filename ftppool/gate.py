@@ -253,8 +253,9 @@ class Gate:
     def _read_mailbox(self) -> None:
         """End the sessions whose leases were lost; only the dispatcher does this."""
         while self._mailbox:
-            place, grip = self._mailbox.popleft()
+            place, grip = self._mailbox[0]
             self.give_back(place, grip, doom=True)
+            self._mailbox.popleft()  # last: while it is there nobody takes this for a deadlock
 
     def _forget(self, freed: list[Slot]) -> None:
         for slot in freed:

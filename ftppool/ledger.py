@@ -49,6 +49,7 @@ class Ledger:
         self.settle: float = FIRST_SETTLE
         self.owed: int = 0
         self._lesson_ends: float = float("inf")
+        self._taught: set[Tenant] = set()
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
@@ -224,6 +225,7 @@ class Ledger:
         limit = max(1, min(connections, hint or connections))
         self._lesson_ends = now + LEARNED_FOR
         if of_user:
+            self._taught.add(slot.tenant)
             slot.tenant.learned = min(limit, slot.tenant.learned or limit)
         else:
             self.learned = min(limit, self.learned or limit)
@@ -328,7 +330,7 @@ class Ledger:
         ]
         if self.waiters and self.not_before > now:
             times.append(self.not_before)
-        if self.waiters and self._lesson_ends < float("inf"):
+        if self._lesson_ends < float("inf"):
             times.append(self._lesson_ends)
         return min(times, default=None)
 
@@ -359,10 +361,11 @@ class Ledger:
 
     def _forget_lessons(self, now: float) -> None:
         if now >= self._lesson_ends:
-            self._lesson_ends = float("inf")
             self.learned = None
-            for waiter in self.waiters:
-                waiter.tenant.learned = None
+            for tenant in self._taught:
+                tenant.learned = None
+            self._taught.clear()
+            self._lesson_ends = float("inf")
 
     def _settle(self, now: float) -> None:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:

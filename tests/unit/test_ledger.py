@@ -604,6 +604,20 @@ def test_a_lesson_is_forgotten_after_five_minutes_and_one_more_is_tried(of_user:
     assert not waiter.served
 
 
+def test_a_lesson_about_a_user_is_forgotten_although_none_of_his_waits_at_that_time() -> None:
+    ledger, tenant = Ledger(), pool(cap=5)
+    borrow(ledger, tenant)
+    waiter = enter(ledger, tenant)
+    refuse(ledger, of_user=True)
+    ledger.cancel(waiter, NOW)
+    assert ledger.next_deadline(NOW + 1) == NOW + FIRST_SETTLE
+    ledger.pump(NOW + 1)
+    assert ledger.next_deadline(NOW + 1) == NOW + LEARNED_FOR
+    ledger.pump(NOW + LEARNED_FOR)
+    enter(ledger, tenant, now=NOW + LEARNED_FOR)
+    assert states(ledger) == [State.OPEN, State.OPENING]
+
+
 # -- the cap ---------------------------------------------------------------------------------------
 
 

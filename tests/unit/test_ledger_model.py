@@ -395,8 +395,6 @@ class World:
         if not self.interrupted:  # an interrupt may count an ended connection twice
             learned = slot.tenant.learned if of_user else ledger.learned
             assert (learned, ledger.settle) == expected
-        if about != "server" and any(other is not slot for other in self._counted()):
-            self.lesson_ends = self.now + LEARNED_FOR
         self.stale = True
         self.fail(slot, ServerBusy("421"), delay, for_good=False)
 
@@ -414,6 +412,7 @@ class World:
             learned = slot.tenant.learned
         if tenants and about != "server":
             learned = max(1, min(len(tenants), hint or 99, learned or 99))
+            self.lesson_ends = self.now + LEARNED_FOR
         return learned, min(settle, LONGEST_SETTLE)
 
     def all_goes_well(self, *, accept: bool = True) -> None:
@@ -580,6 +579,9 @@ class World:
         assert ledger.effective == self.allowed() >= 1
         learned: list[tuple[object, int | None]] = [(ledger, ledger.learned)]
         learned += [(tenant, tenant.learned) for tenant in self.tenants]
+        if self.now >= self.lesson_ends:
+            self.learned.clear()
+            assert self.stale or not any(limit for _, limit in learned), "not forgotten"
         for who, limit in learned:
             assert 1 <= (limit or 99) <= self.learned.get(who, 99)
             self.learned[who] = limit or 99
@@ -793,7 +795,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def dispatch(self) -> None:
         self.world.dispatch()
 
-    @rule(seconds=st.sampled_from([None, 0.05, 1.0, 5.0, 31.0]), pumps=st.booleans(), line=LINE)
+    @rule(
+        seconds=st.sampled_from([None, 0.05, 1.0, 5.0, 31.0, 301.0]), pumps=st.booleans(), line=LINE
+    )
     def time_passes(self, seconds: float | None, pumps: bool, line: int | None) -> None:
         """Without a number: until the next deadline."""
         world = self.world
@@ -876,8 +880,8 @@ def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
 def crowded(places: int) -> World:
     """Two pools at a full address, with something of everything and work for the next pump.
 
-    Of pool a: one session that is held, one that has settled. Of pool b: one that is held, one that
-    was just given. Two of a and one of b wait.
+    Of pool a: one session that is held, one that has settled, a lesson to forget. Of pool b: one
+    that is held, one that was just given. Two of a and one of b wait.
     """
     world = World(places)
     a, b = world.pool(4), world.pool(4)
@@ -885,6 +889,12 @@ def crowded(places: int) -> World:
         for channel in range(places):
             world.enter(tenant, f"holder {number} {channel}")
         world.work()
+    refused = world.enter(a, "refused")
+    world.refuse(world.claimed(State.OPENING)[0], 0.0, None, "user")
+    world.leave(refused)
+    world.now += LEARNED_FOR - 1.0
+    world.work()
+    assert a.learned == 2
     for place, loan in world.held[2 * places :]:
         world.give_back(place, loan, doom=True)
     world.all_goes_well()

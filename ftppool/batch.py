@@ -232,6 +232,8 @@ class Batch:
         worker = self._workers[number]
         try:
             while not self._stop:
+                if worker.lease is not None and worker.lease.wanted:
+                    self._drop(worker, doom=False)  # another process waits: it ends here
                 if worker.lease is None and self._queue:
                     worker.lease = self._borrow()  # first, or the file would wait with the worker
                 try:

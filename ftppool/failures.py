@@ -17,7 +17,7 @@ from ftppool.errors import (
 from ftppool.refusals import Kind, Reply, Verdict
 from ftppool.stats import Holder
 
-__all__ = ["gave_up", "open_error", "timed_out", "would_deadlock"]
+__all__ = ["gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
 
 
 def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError:
@@ -57,16 +57,34 @@ def timed_out(
     holders: tuple[Holder, ...],
     effective: int,
     failure: FTPPoolError | None,
+    *,
+    others: str = "",
 ) -> PoolTimeout:
     """All sessions stayed in use: say by whom."""
     who = "; ".join(f"{held.thread} for {held.age:.1f} s ({held.where})" for held in holders)
     error = PoolTimeout(
         f"no session to {address} came free within {timeout:.3g} s: "
-        f"{len(holders)} of {effective} are in use" + (f", by {who}" if who else ""),
+        f"{len(holders)} of {effective} are in use"
+        + (f", by {who}" if who else "")
+        + (f"; {others}" if others else ""),
         phase="acquire",
         address=str(address),
     )
     error.holders = holders
+    error.__cause__ = failure
+    return error
+
+
+def held_elsewhere(
+    address: Address, timeout: float, others: str, failure: FTPPoolError | None
+) -> ServerBusy:
+    """This process has no session at all, since others have them: say who."""
+    error = ServerBusy(
+        f"no session to {address} within {timeout:.3g} s: other processes of this machine have all "
+        f"slots: {others}",
+        phase="acquire",
+        address=str(address),
+    )
     error.__cause__ = failure
     return error
 

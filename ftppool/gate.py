@@ -20,10 +20,10 @@ from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.drivers.base import Address, OpenFailed, Wire, shut_down
 from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
 from ftppool.events import ConnectFailed, SessionClosed, SessionOpened, SessionRefused
-from ftppool.failures import gave_up, open_error, timed_out, would_deadlock
+from ftppool.failures import gave_up, held_elsewhere, open_error, timed_out, would_deadlock
 from ftppool.lease import Grip, Lease
 from ftppool.ledger import Ledger
-from ftppool.limits.base import Permit
+from ftppool.limits.base import Limiter, Permit
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
 from ftppool.slots import Place, Slot, State, Waiter
@@ -34,14 +34,15 @@ __all__ = ["Gate", "gate_for"]
 
 SLICE = 0.5
 """Seconds between two looks of a waiter: what a lost wake-up costs at most."""
-TICK = 1.0
-"""Seconds between two looks of the dispatcher while there are sessions or waiters."""
+TICK = 0.5
+"""Seconds between two looks of the dispatcher while there are sessions or waiters, and between two
+questions whether another process needs some."""
 BAN = 600.0
 """Seconds without a connect after the server spoke of a ban."""
 FEW = 3
 """Connects until something that only looks like a refusal counts as what it says."""
-NO_PERMIT = 0.25
-"""Seconds until the limiter is asked again."""
+NO_PERMIT = (0.1, 0.25)
+"""Seconds until the limiter is asked again: at random, so that processes do not march in step."""
 
 
 @dataclass(eq=False, slots=True)
@@ -85,6 +86,8 @@ class Gate:
         self._mailbox: deque[tuple[Place, Grip]] = deque()
         self._connecting: dict[Slot, socket.socket] = {}
         self._permits: dict[Slot, Permit] = {}
+        self._asking: dict[Limiter, None] = {}
+        self._eased = 0.0
 
     # -- borrowing ---------------------------------------------------------------------------------
 
@@ -240,11 +243,13 @@ class Gate:
             self._forget(freed)
             for slot in jobs:
                 self._start_job(slot)
+            self._be_fair(now)
             self._nudge.wait(pause)
         self._forget(freed)
+        self._leave_lines()
 
     def _pause(self, now: float) -> float | None:
-        if not self._ledger.slots and not self._ledger.waiters:
+        if not self._ledger.slots and not self._ledger.waiters and not self._asking:
             return None
         until = self._ledger.next_deadline(now)
         return TICK if until is None else min(TICK, max(0.0, until - now) + 0.001)
@@ -264,6 +269,41 @@ class Gate:
         for client in list(self._clients):
             client.done.ring()
 
+    def _be_fair(self, now: float) -> None:
+        """Give up what other processes need more; leave the line where nobody of us waits."""
+        if now - self._eased < TICK * 0.9:
+            return
+        self._eased = now
+        with self._lock:
+            waiting = bool(self._ledger.waiters)
+            cap = self._ledger.effective
+            limiters = {_client(slot).limiter for slot in self._ledger.slots}
+        if not waiting:
+            self._leave_lines()
+        allowed = [
+            allowance
+            for limiter in limiters
+            if (allowance := limiter.pressure(str(self.address), cap)) is not None
+        ]
+        with self._lock:
+            if not allowed:
+                self._ledger.owed = 0
+                return
+            with_idle = min(allowance.with_idle for allowance in allowed)
+            in_use = min(allowance.in_use for allowance in allowed)
+            self._ledger.make_room(with_idle, in_use, time.monotonic())
+            self._after_event()
+        self._nudge.ring()
+
+    def _leave_lines(self) -> None:
+        for limiter in list(self._asking):
+            self._asking.pop(limiter, None)
+            limiter.forgo(str(self.address))
+
+    def wanted(self) -> bool:
+        """True if another process waits for a session of this one; give yours back if you can."""
+        return self._ledger.owed > 0
+
     def _start_job(self, slot: Slot) -> None:
         work = self._open if slot.state is State.OPENING else self._close
 
@@ -279,10 +319,15 @@ class Gate:
         client = _client(slot)
         started = time.monotonic()
         try:
-            permit = client.limiter.take(str(self.address), client.cap)
+            with self._lock:
+                cap = min(client.cap, self._ledger.effective)
+            permit = client.limiter.take(str(self.address), cap)
             if permit is None:
+                self._asking[client.limiter] = None
+                delay = random.uniform(*NO_PERMIT)  # noqa: S311 - no secret
                 with self._lock:
-                    self._ledger.denied(slot, time.monotonic(), delay=NO_PERMIT)
+                    self._ledger.denied(slot, time.monotonic(), delay=delay)
+                    self._after_event()
                 return
             self._permits[slot] = permit
             wire = client.driver.open(self.address, _Watch(self, slot))
@@ -316,6 +361,7 @@ class Gate:
     def _open_failed(
         self, slot: Slot, client: Client, reply: Reply, cause: BaseException | None
     ) -> None:
+        elsewhere = client.limiter.others(str(self.address))
         with self._lock:
             ledger = self._ledger
             if client.closed:
@@ -345,6 +391,7 @@ class Gate:
                     hint=verdict.limit,
                     of_user=verdict.scope is Scope.USER,
                     of_server=verdict.scope in {Scope.SERVER, Scope.CONNECTION},
+                    elsewhere=elsewhere,
                 )
             else:
                 client.totals.connect_failed += 1
@@ -497,7 +544,12 @@ class Gate:
             alive = any(slot.connected for slot in self._ledger.slots)
             holders = holders_of(self._ledger, time.monotonic())
             effective = self._ledger.effective
-        if failure is not None and not alive:
+        others = client.limiter.elsewhere(str(self.address)) if self._asking else ""
+        if alive:
+            return timed_out(self.address, timeout, holders, effective, failure, others=others)
+        if others:
+            return held_elsewhere(self.address, timeout, others, failure)
+        if failure is not None:
             return gave_up(failure, timeout)
         return timed_out(self.address, timeout, holders, effective, failure)
 

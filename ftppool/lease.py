@@ -44,6 +44,7 @@ class Grip:
 class _Giver(Protocol):
     def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None: ...
     def lost(self, place: Place, grip: Grip) -> None: ...
+    def wanted(self) -> bool: ...
 
 
 class Lease:
@@ -79,6 +80,11 @@ class Lease:
     def usable(self) -> bool:
         """True if the session is in step and the server has not closed it; no round trip."""
         return not self._done and self._wire.looks_alive()
+
+    @property
+    def wanted(self) -> bool:
+        """True if another process waits for a session: who uses this one for long gives it back."""
+        return self._gate.wanted()
 
     def cut(self) -> None:
         """Break the connection from any thread; whoever uses it gets an error."""

@@ -47,6 +47,7 @@ class Ledger:
         self.failures: int = 0
         self.last_failure: FTPPoolError | None = None
         self.settle: float = FIRST_SETTLE
+        self.owed: int = 0
         self._lesson_ends: float = float("inf")
         self._taught: set[Tenant] = set()
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
@@ -100,7 +101,8 @@ class Ledger:
         if place.owner is not owner:
             return False
         slot = place.slot
-        if doom or slot.tenant.max_idle <= 0:
+        if doom or slot.tenant.max_idle <= 0 or self.owed > 0:
+            self.owed = max(0, self.owed - (not slot.doomed))
             slot.doomed = True
         slot.last_used = now
         place.owner = None
@@ -192,7 +194,14 @@ class Ledger:
         self.pump(now)
 
     def refused(
-        self, slot: Slot, now: float, *, hint: int | None, of_user: bool, of_server: bool
+        self,
+        slot: Slot,
+        now: float,
+        *,
+        hint: int | None,
+        of_user: bool,
+        of_server: bool,
+        elsewhere: int = 0,
     ) -> None:
         """Learn from a refusal: call before :meth:`open_failed`.
 
@@ -200,6 +209,7 @@ class Ledger:
             hint: The number in the server's sentence, if it speaks of this client.
             of_user: True if the words are about this user, not about the address.
             of_server: True if they are about all clients together, which teaches nothing.
+            elsewhere: Connections of other processes to this address, as far as known.
         """
         ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
         others = [other for other in self.slots if other is not slot and other.connected]
@@ -209,7 +219,7 @@ class Ledger:
         tenants = [other.tenant for other in others] + ended
         if of_user:
             tenants = [tenant for tenant in tenants if tenant is slot.tenant]
-        connections = len(tenants)
+        connections = len(tenants) + elsewhere
         if of_server or not connections:
             return  # somebody else holds the places: nothing to learn
         limit = max(1, min(connections, hint or connections))
@@ -255,6 +265,27 @@ class Ledger:
     def shut(self, tenant: Tenant, now: float) -> None:
         """Close a pool: its waiters fail now, its sessions end when they are given back."""
         tenant.closed = True
+        self.pump(now)
+
+    # -- what other processes need -----------------------------------------------------------------
+
+    def make_room(self, with_idle: int, in_use: int, now: float) -> None:
+        """Give sessions up to other processes; called again and again while they wait.
+
+        Args:
+            with_idle: Idle sessions end now while there are more sessions than that.
+            in_use: While there are more than that, one ends when its borrower gives it back.
+        """
+        live = [
+            slot
+            for slot in self.slots
+            if not slot.doomed and slot.connected and slot.state in (State.OPENING, State.OPEN)
+        ]
+        idle = sorted((slot for slot in live if slot.idle), key=lambda slot: slot.last_used)
+        ending = idle[: max(0, len(live) - with_idle)]
+        for slot in ending:
+            slot.move(Event.CLOSE)
+        self.owed = max(0, len(live) - len(ending) - in_use)
         self.pump(now)
 
     # -- the rules ---------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from ftppool.gate import Gate, gate_for
 from ftppool.inputs import Input, Job, Source, jobs
 from ftppool.lease import Lease
 from ftppool.limits.base import Limiter
-from ftppool.limits.process import ProcessLimiter
+from ftppool.limits.choice import limiter_of
 from ftppool.options import (
     PoolOptions,
     check_cap,
@@ -71,7 +71,8 @@ class FTPPool:
         check_after_idle: A session unused for longer than this many seconds is asked for a sign of
             life before it is lent (default 5); a younger one is only looked at, at no cost.
         retry: How often and after what waits failures are tried again.
-        limiter: ``"process"``: the cap holds over all pools and threads of this process (default).
+        limiter: ``"machine"``: the cap holds over all processes of this user on this machine
+            (default). ``"process"``: over all pools and threads of this process.
         on_event: Called with each :class:`~ftppool.events.Event`.
         name: Name for logs, events and threads (default: the host).
 
@@ -96,7 +97,7 @@ class FTPPool:
         max_lifetime: float = 1800.0,
         check_after_idle: float = 5.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
-        limiter: Limiter | str = "process",
+        limiter: Limiter | str = "machine",
         on_event: Callable[[Event], object] | None = None,
         name: str | None = None,
     ) -> None:
@@ -527,11 +528,7 @@ def _driver(target: Target, ftp: FTPConfig, timeouts: Timeouts) -> Driver:
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:
-    if not isinstance(limiter, str):
-        return limiter
-    if limiter == "process":
-        return ProcessLimiter()
-    raise ConfigError(f"limiter={limiter!r}: this version knows 'process'")
+    return limiter_of(limiter) if isinstance(limiter, str) else limiter
 
 
 def _single(source: Source, remote: str) -> Job:

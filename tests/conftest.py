@@ -35,6 +35,17 @@ def require(kind: str) -> None:
 
 
 @pytest.fixture(autouse=True)
+def state_directory(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Let each test count its slots in a place of its own, never in the real home."""
+    folder = tmp_path_factory.mktemp("state", numbered=True)
+    folder.chmod(0o700)
+    monkeypatch.setenv("FTPPOOL_STATE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread or a descriptor."""
     with leaks.no_leaks():

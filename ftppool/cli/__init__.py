@@ -54,6 +54,10 @@ def _run(options: arguments.Options) -> int:
         from ftppool.cli import demo
 
         return demo.run(options)
+    if options.command == "slots":
+        from ftppool.cli import slots
+
+        return slots.run(options)
     from ftppool.cli import put
 
     return put.run(options)

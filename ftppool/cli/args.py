@@ -32,10 +32,11 @@ exit codes:
 
 
 class Options(argparse.Namespace):
-    """What the command line said; ``demo`` has only the first two."""
+    """What the command line said; ``demo`` has only the first two, ``slots`` also ``host``."""
 
     command: str
     color: Literal["auto", "never"]
+    host: str | None
     sources: list[str]
     dest: str
     max_per_ip: int
@@ -88,6 +89,17 @@ def _tree() -> argparse.ArgumentParser:
         " meets it first with plain ftplib and 8 threads, then with ftppool, and shows what"
         " client and server saw. Needs pip install 'ftppool[demo]'.",
         allow_abbrev=False,
+    )
+    slots = commands.add_parser(
+        "slots",
+        parents=[common],
+        help="show which processes of this machine hold sessions, and who waits",
+        description="Shows the sessions that your processes on this machine hold or wait for, from"
+        " the files on which they agree. Connects to nothing.",
+        allow_abbrev=False,
+    )
+    slots.add_argument(
+        "host", nargs="?", metavar="HOST", help="only this server: a name or an IP address"
     )
     return parser
 

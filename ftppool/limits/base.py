@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Limiter", "Permit"]
+__all__ = ["Allowance", "Limiter", "Permit"]
 
 
 class Permit(Protocol):
@@ -14,11 +15,40 @@ class Permit(Protocol):
         """Give the permit back; a second call does nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many sessions a process may keep while others wait.
+
+    Attributes:
+        with_idle: While this process has more sessions than that, its idle ones end now.
+        in_use: While it has more than that, one ends whenever a borrower gives one back.
+    """
+
+    with_idle: int
+    in_use: int
+
+
 class Limiter(Protocol):
-    """Counts connections over more than one gate: processes, machines."""
+    """Counts connections over more than one gate: processes, machines.
+
+    Its methods are called by the gate's own threads, never under its lock; they must not block for
+    long.
+    """
 
     def take(self, address: str, cap: int) -> Permit | None:
         """Take a permit for one connection to `address`, or return None if `cap` are out.
 
-        Called by the gate's own threads, never under its lock; must not block for long.
+        After None the caller stands in line: it asks again soon, or calls :meth:`forgo`.
         """
+
+    def forgo(self, address: str) -> None:
+        """Leave the line: nobody of this process waits any more."""
+
+    def pressure(self, address: str, cap: int) -> Allowance | None:
+        """Say how many sessions this process may keep; None: no other process needs any."""
+
+    def others(self, address: str) -> int:
+        """Count the connections of other holders, those that ended in the last second included."""
+
+    def elsewhere(self, address: str) -> str:
+        """Say in words which other holders have permits; empty if none has."""

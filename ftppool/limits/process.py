@@ -16,3 +16,17 @@ class ProcessLimiter:
     def take(self, address: str, cap: int) -> _Permit:
         """Grant."""
         return _Permit()
+
+    def forgo(self, address: str) -> None:
+        """There is no line."""
+
+    def pressure(self, address: str, cap: int) -> None:
+        """No other process is known."""
+
+    def others(self, address: str) -> int:
+        """No other process is known."""
+        return 0
+
+    def elsewhere(self, address: str) -> str:
+        """No other process is known."""
+        return ""

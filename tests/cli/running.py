@@ -42,7 +42,8 @@ def environment(**changes: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("FTPPOOL_") and name not in {"NO_COLOR", "TERM"}
+        if name == "FTPPOOL_STATE_DIR"
+        or (not name.startswith("FTPPOOL_") and name not in {"NO_COLOR", "TERM"})
     }
     return kept | {"PYTHONWARNINGS": "error", "TERM": "xterm"} | changes
 

@@ -1,0 +1,109 @@
+"""Who may take the next slot, and who must give one up: pure decisions on what was seen.
+
+Theory
+------
+The *limit* is the smallest cap that any process names which holds slots or waits. With ``n`` such
+processes each has a *share* of ``limit / n``, rounded up. Who holds less than its share goes before
+who does not, and else who came first. Idle sessions are given up as soon as another process waits;
+sessions in use only by who has more than its share, after another has waited for ``PATIENCE``. If
+nobody has more and somebody has none, the oldest slot changes hands every ``ROTATION``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ftppool.limits.base import Allowance
+
+__all__ = ["Claim", "Seen", "allowance", "may_take"]
+
+PATIENCE = 1.0
+"""Seconds that a process waits before others end sessions in use for it."""
+ROTATION = 10.0
+"""Seconds that a process without a slot waits where nobody has more than its share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A slot that a process holds, or its wish for one.
+
+    Attributes:
+        process: Which process; no two at a time have the same.
+        cap: The cap that it names.
+        since: When it began to hold or wait, in seconds of the wall clock.
+    """
+
+    process: str
+    cap: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All claims at one address at one instant.
+
+    Attributes:
+        held: One claim for each slot that is taken.
+        wanted: One claim for each process that waits and still asks.
+        settling: Slots of processes that died so recently that the server may still count them.
+    """
+
+    held: tuple[Claim, ...]
+    wanted: tuple[Claim, ...]
+    settling: int = 0
+
+    def limit(self, cap: int) -> int:
+        """The smallest cap of all, and of the one who asks."""
+        return min([cap, *(claim.cap for claim in (*self.held, *self.wanted))])
+
+    def share(self, me: str, limit: int) -> int:
+        """How many slots each process may hold, with `me` among them."""
+        processes = {claim.process for claim in (*self.held, *self.wanted)} | {me}
+        return -(-limit // len(processes))
+
+
+def may_take(seen: Seen, me: str, cap: int, now: float) -> bool:
+    """Tell whether a process may take a slot now, or must leave the room to others."""
+    limit = seen.limit(cap)
+    room = limit - len(seen.held) - seen.settling
+    if room <= 0:
+        return False
+    share = seen.share(me, limit)
+    held = _count(seen.held)
+    mine = min([claim.since for claim in seen.wanted if claim.process == me], default=now)
+    turn = (held[me] >= share, mine)
+    before = {
+        claim.process
+        for claim in seen.wanted
+        if claim.process != me and (held[claim.process] >= share, claim.since) < turn
+    }
+    return room > len(before)
+
+
+def allowance(seen: Seen, me: str, cap: int, now: float) -> Allowance | None:
+    """Say how many sessions a process may keep; None if it need not care."""
+    limit = seen.limit(cap)
+    held = _count(seen.held)
+    waiting = [claim for claim in seen.wanted if claim.process != me]
+    surplus = len(seen.held) > limit
+    if not held[me] or not (waiting or surplus):
+        return None
+    share = seen.share(me, limit)
+    rest = limit - (len(seen.held) - held[me])  # what the others leave
+    # Who has its share already gets what is idle, and nothing that is in use.
+    poor = [claim for claim in waiting if held[claim.process] < share]
+    urgent = [claim for claim in poor if now - claim.since > PATIENCE]
+    in_use = held[me]
+    if urgent or surplus:
+        in_use = min(in_use, max(share, rest - len(urgent)))
+    starving = any(now - claim.since > ROTATION and not held[claim.process] for claim in urgent)
+    if starving and len(seen.held) >= limit and max(held.values()) <= share:
+        oldest = min(seen.held, key=lambda claim: (claim.since, claim.process))
+        in_use -= oldest.process == me
+    return Allowance(max(0, rest - len(waiting)), in_use)
+
+
+def _count(claims: Iterable[Claim]) -> Counter[str]:
+    return Counter(claim.process for claim in claims)

@@ -1,0 +1,283 @@
+"""The limiter of one machine: all processes of a user share the slots of an address.
+
+See :mod:`ftppool.limits.state` for where they meet, :mod:`~ftppool.limits.slotfiles` for how they
+count, and :mod:`~ftppool.limits.fairness` for who gives up what.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ftppool.limits.base import Allowance
+from ftppool.limits.fairness import allowance, may_take
+from ftppool.limits.slotfiles import Folder, Lock, Record, drop_all_after_fork, program
+from ftppool.limits.state import address_of, open_root, warn_once
+
+__all__ = ["MachineLimiter", "SlotPermit"]
+
+_log = logging.getLogger("ftppool")
+
+TAKE = 2.0
+"""Seconds to wait for the mutex before a permit counts as denied."""
+LOOK = 0.2
+"""Seconds to wait for the mutex for what can be asked again."""
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
+"""What goes away by itself: the permit is denied, and asked for again."""
+
+
+_numbers = itertools.count()
+
+
+class SlotPermit:
+    """A locked slot file, or, where there is no place for one, nothing."""
+
+    __slots__ = ("_lock", "_owner", "address", "record")
+
+    def __init__(
+        self, owner: MachineLimiter, address: str, lock: Lock | None, record: Record
+    ) -> None:
+        self._owner = owner
+        self._lock = lock
+        self.address = address
+        self.record = record
+
+    def rewrite(self, record: Record) -> None:
+        """Change what is written in the file, while it is held."""
+        lock = self._lock
+        if lock is not None:
+            lock.write(record)
+            self.record = record
+
+    def release(self) -> None:
+        """Let go of the slot; a second call does nothing."""
+        lock, self._lock = self._lock, None
+        self._owner.permits.discard(self)
+        if lock is None:
+            return
+        try:
+            lock.write(self.record.closed(time.time()))
+        except OSError as error:
+            # A full disk, say. Whoever finds it takes it for a slot whose holder has died.
+            _log.debug("ftppool: %s was not marked as closed: %s", lock.name, error)
+        finally:
+            lock.release()
+
+
+class MachineLimiter:
+    """Permits are locks on slot files, which the kernel lets go of when a process dies.
+
+    One object serves all gates of the process; see :meth:`shared`. All methods may be called from
+    any thread. A forked child begins with none of its parent's permits.
+    """
+
+    _shared: MachineLimiter | None = None
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        # Changed only by who has the mutex of the address.
+        self._wishes: dict[str, tuple[Lock, Record]] = {}
+        self.permits: set[SlotPermit] = set()
+        self._mismatch: set[str] = set()
+
+    @classmethod
+    def shared(cls) -> MachineLimiter:
+        """Return the limiter of this process."""
+        if MachineLimiter._shared is None:
+            MachineLimiter._shared = MachineLimiter()
+        return MachineLimiter._shared
+
+    # -- the protocol ------------------------------------------------------------------------------
+
+    def take(self, address: str, cap: int) -> SlotPermit | None:
+        """Take a slot of the machine, or stand in line for one."""
+        try:
+            with self._folder(address, TAKE) as folder:
+                return None if folder is None else self._take(folder, address, cap)
+        except _NoState:
+            pass
+        except OSError as error:
+            if error.errno in PASSING:
+                _log.debug("ftppool: no look at the slots of %s: %s", address, error)
+                return None
+            warn_once(
+                "ftppool: the slots of %s cannot be counted (%s): max_per_ip holds within this "
+                "process only", address, error,
+            )  # fmt: skip
+        return SlotPermit(self, address, None, self._record(cap, "held"))
+
+    def forgo(self, address: str) -> None:
+        """Leave the line."""
+        if address not in self._wishes:
+            return
+        try:
+            with self._folder(address, TAKE) as folder:
+                if folder is not None:
+                    self._leave_line(folder, address)
+        except (_NoState, OSError):
+            # Without the directory the file is out of reach; without its lock it does not count.
+            self._leave_line(None, address)
+
+    def pressure(self, address: str, cap: int) -> Allowance | None:
+        """Say how many sessions this process may keep, and let the others know its cap."""
+        mine = [permit for permit in list(self.permits) if permit.address == address]
+        if not mine:
+            return None
+        try:
+            with self._folder(address, LOOK) as folder:
+                if folder is None:
+                    return None
+                for permit in mine:
+                    if permit.record.cap != cap:
+                        permit.rewrite(permit.record.with_cap(cap))
+                now = time.time()
+                return allowance(folder.look(now).seen, self._process, cap, now)
+        except (_NoState, OSError):
+            return None
+
+    def others(self, address: str) -> int:
+        """Count the connections of other processes, and those that ended in the last second."""
+        try:
+            with self._folder(address, LOOK) as folder:
+                if folder is None:
+                    return 0
+                found = folder.look(time.time())
+        except (_NoState, OSError):
+            return 0
+        known = [record for record in found.records if record.state == "held"] + found.ended
+        return sum(record.process != self._process for record in known)
+
+    def elsewhere(self, address: str) -> str:
+        """Name the other processes that hold slots."""
+        held = Counter(
+            f"process {record.pid}" + (f" ({record.name})" if record.name else "")
+            for record in self.records(address)
+            if record.state == "held" and record.process != self._process
+        )
+        return ", ".join(f"{who} holds {count}" for who, count in sorted(held.items()))
+
+    def records(self, address: str) -> list[Record]:
+        """List who holds or waits at an address."""
+        try:
+            with self._folder(address, LOOK) as folder:
+                return [] if folder is None else folder.look(time.time()).records
+        except (_NoState, OSError):
+            return []
+
+    def addresses(self) -> list[str]:
+        """List the addresses that ever had a slot here."""
+        root = open_root()
+        if root is None:
+            return []
+        try:
+            return [address_of(name) for name in sorted(os.listdir(root)) if "_" in name]
+        finally:
+            os.close(root)
+
+    # -- insides -----------------------------------------------------------------------------------
+
+    def _take(self, folder: Folder, address: str, cap: int) -> SlotPermit | None:
+        now = time.time()
+        found = folder.look(now)
+        seen, free = found.seen, found.free
+        self._tell_mismatch(address, cap, seen.limit(cap))
+        if not may_take(seen, self._process, cap, now):
+            self._stand_in_line(folder, address, cap, now)
+            return None
+        lock = folder.try_lock(free)
+        if lock is None:  # a slot file of another version of us
+            return None
+        permit = SlotPermit(self, address, lock, self._record(cap, "held", now))
+        self.permits.add(permit)
+        try:
+            permit.rewrite(permit.record)
+        except OSError as error:
+            # The lock alone makes it count; only the cap is not known to others.
+            _log.debug("ftppool: %s was not written: %s", free, error)
+        self._leave_line(folder, address)
+        return permit
+
+    def _leave_line(self, folder: Folder | None, address: str) -> None:
+        wish = self._wishes.pop(address, None)
+        if wish is not None:
+            if folder is not None:
+                folder.remove(wish[0].name)
+            wish[0].release()
+
+    def _stand_in_line(self, folder: Folder, address: str, cap: int, now: float) -> None:
+        """Leave a wanted file, or say that we still want."""
+        wish = self._wishes.get(address)
+        if wish is None:
+            lock = folder.try_lock(f"wanted-{os.getpid()}-{next(_numbers)}")
+            if lock is None:
+                return
+            record = self._record(cap, "wanted", now)
+        else:
+            lock, record = wish
+        record = record.with_cap(cap, asked=now)
+        self._wishes[address] = (lock, record)
+        lock.write(record)
+
+    def _record(self, cap: int, state: str, now: float = 0.0) -> Record:
+        return Record(
+            pid=os.getpid(),
+            process=self._process,
+            cap=cap,
+            since=now,
+            state=state,
+            name=program(),
+        )
+
+    def _tell_mismatch(self, address: str, cap: int, limit: int) -> None:
+        if limit < cap and address not in self._mismatch:
+            self._mismatch.add(address)
+            _log.info(
+                "ftppool: another process allows %d connections to %s, this one %d: the smaller "
+                "number counts", limit, address, cap,
+            )  # fmt: skip
+
+    @contextmanager
+    def _folder(self, address: str, patience: float) -> Iterator[Folder | None]:
+        """Open the folder of an address and be alone in it; None if that takes too long.
+
+        Raises:
+            _NoState: There is no place for one.
+            OSError: It cannot be read or written.
+        """
+        root = open_root()
+        if root is None:
+            raise _NoState
+        try:
+            folder = Folder(root, address)
+        finally:
+            os.close(root)
+        try:
+            with folder.mutex(patience) as alone:
+                if not alone:
+                    _log.debug("ftppool: the slots of %s were busy for %g s", address, patience)
+                yield folder if alone else None
+        finally:
+            folder.close()
+
+
+class _NoState(Exception):
+    """There is no state directory, so each process counts for itself."""
+
+
+def _after_fork() -> None:
+    drop_all_after_fork()
+    if MachineLimiter._shared is not None:
+        MachineLimiter._shared._forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

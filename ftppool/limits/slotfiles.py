@@ -1,0 +1,272 @@
+"""The files of one address: one for each slot, one for each process that waits, one mutex.
+
+A file counts as long as its ``flock`` is held, and the kernel lets go of that when the holder dies,
+however it dies. So what is written in a file is only about its holder and decides nothing alone.
+Slot files are never unlinked: a lock on a name that another has replaced would count for nothing.
+All looks and all takes happen under the mutex; letting go needs none. A lock belongs to the open
+file description, not to the process: our own slots count like everybody's, and a forked child that
+closes its copies takes nothing from its parent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+
+from ftppool.limits.fairness import Claim, Seen
+from ftppool.limits.state import address_folder, open_private
+
+__all__ = ["Folder", "Lock", "Look", "Record", "drop_all_after_fork", "program"]
+
+LENGTH = 256
+"""Bytes of a record: it is written in one piece, so that a reader never sees half of one."""
+FRESH = 2.0
+"""Seconds since a waiting process last asked until it no longer counts: it may be stopped."""
+SETTLE = 0.5
+"""Seconds for which the server may still count a connection of a process that was killed."""
+MEMORY = 1.0
+"""Seconds for which an ended connection still explains a refusal."""
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_SLOT = re.compile(r"slot-\d{3,}")
+_WANTED = re.compile(r"wanted-\d+-\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is written in a file.
+
+    Attributes:
+        pid: The process that holds or held it.
+        process: A token of that process, since pids return.
+        cap: The cap that it names.
+        since: When it began to hold or wait, or closed; seconds of the wall clock.
+        state: ``"held"``, ``"closed"``, ``"died"`` (without writing ``closed``) or ``"wanted"``.
+        name: The program's name.
+        asked: When a waiting process last asked; seconds of the wall clock.
+    """
+
+    pid: int
+    process: str
+    cap: int
+    since: float
+    state: str
+    name: str = ""
+    asked: float = 0.0
+
+    @classmethod
+    def parse(cls, line: bytes) -> Record | None:
+        """Read a line; None if it is not one of ours."""
+        try:
+            fields = json.loads(line)
+            record = cls(**fields)
+        except (ValueError, TypeError):
+            return None
+        for name, kind in (("pid", int), ("cap", int), ("process", str), ("state", str)):
+            if not isinstance(fields[name], kind):
+                return None
+        numbers = (record.since, record.asked)
+        return record if all(isinstance(number, int | float) for number in numbers) else None
+
+    def closed(self, now: float) -> Record:
+        """What the holder writes at the end."""
+        return replace(self, state="closed", since=now)
+
+    def with_cap(self, cap: int, *, asked: float = 0.0) -> Record:
+        """The same with another cap."""
+        return replace(self, cap=cap, asked=asked)
+
+    def claim(self) -> Claim:
+        """What counts of it."""
+        return Claim(self.process, self.cap, self.since)
+
+
+def program() -> str:
+    """Name the program that runs, as its user knows it; never its arguments."""
+    path = sys.argv[0] if sys.argv else ""
+    if os.path.basename(path) == "__main__.py":  # python -m
+        path = os.path.dirname(path)
+    return os.path.basename(path)[:60]
+
+
+class Lock:
+    """A file that this process has locked, until it lets go."""
+
+    __slots__ = ("_file", "name")
+
+    def __init__(self, file: int, name: str) -> None:
+        self._file = file
+        self.name = name
+        _locks[file] = self
+
+    def write(self, record: Record) -> None:
+        """Replace the record in one piece."""
+        line = json.dumps(asdict(record), ensure_ascii=True)
+        if len(line) >= LENGTH:
+            line = json.dumps(asdict(replace(record, name="")), ensure_ascii=True)
+        os.pwrite(self._file, line.ljust(LENGTH - 1).encode() + b"\n", 0)
+
+    def release(self) -> None:
+        """Let go; a second call does nothing."""
+        file, self._file = self._file, -1
+        if file >= 0 and _locks.pop(file, None) is self:
+            try:
+                # A child that is between fork and exec has a copy: closing ours would not do.
+                fcntl.flock(file, fcntl.LOCK_UN)
+            finally:
+                os.close(file)
+
+    def forget(self) -> None:
+        """Close a forked child's copy; the lock stays its parent's."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+
+_locks: dict[int, Lock] = {}
+
+
+def drop_all_after_fork() -> None:
+    """Close what a forked child has inherited, without unlocking anything."""
+    while _locks:
+        _locks.popitem()[1].forget()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found in the folder of an address at one instant.
+
+    Attributes:
+        seen: What counts.
+        records: Its records: of slots that are taken, and of processes that wait.
+        ended: Records of slots that were given back, or whose holder died, a moment ago.
+        free: The name of a slot file that nobody has.
+    """
+
+    seen: Seen
+    records: list[Record]
+    ended: list[Record]
+    free: str
+
+
+class Folder:
+    """The folder of one address, open."""
+
+    def __init__(self, root: int, address: str) -> None:
+        self._folder = open_private(address_folder(address), within=root)
+
+    def close(self) -> None:
+        """Close it; locks that were taken in it stay."""
+        os.close(self._folder)
+
+    @contextmanager
+    def mutex(self, patience: float) -> Iterator[bool]:
+        """Be alone; False if that was not possible within `patience` seconds."""
+        deadline = time.monotonic() + patience
+        lock = None
+        try:
+            while lock is None:
+                lock = self.try_lock("mutex")
+                if lock is None:
+                    if time.monotonic() >= deadline:
+                        break
+                    time.sleep(0.003)
+            yield lock is not None
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def try_lock(self, name: str) -> Lock | None:
+        """Lock a file, made if it is missing; None if somebody has it."""
+        file = os.open(name, _CREATE, 0o600, dir_fd=self._folder)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return None
+        except BaseException:
+            os.close(file)
+            raise
+        return Lock(file, name)
+
+    def remove(self, name: str) -> None:
+        """Unlink a file of one who waited."""
+        try:
+            os.unlink(name, dir_fd=self._folder)
+        except FileNotFoundError:
+            pass  # somebody else tidied up
+
+    def read(self, name: str) -> Record | None:
+        """Read a record; None if there is none that we understand."""
+        try:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+        except FileNotFoundError:
+            return None
+        try:
+            return Record.parse(os.pread(file, LENGTH, 0))
+        finally:
+            os.close(file)
+
+    def look(self, now: float) -> Look:
+        """Count everything; the mutex must be held."""
+        held: list[Record] = []
+        wanted: list[Record] = []
+        ended: list[Record] = []
+        settling = 0
+        free = ""
+        names = sorted(os.listdir(self._folder))
+        for name in names:
+            if _SLOT.fullmatch(name):
+                record, locked = self._look_at_slot(name, now)
+                if locked:
+                    held.append(record or _unknown(name, now))
+                    continue
+                age = now - record.since if record is not None else -1.0
+                if record is not None and 0 <= age < MEMORY:
+                    ended.append(record)
+                if record is not None and record.state == "died" and 0 <= age < SETTLE:
+                    settling += 1
+                else:
+                    free = free or name
+            elif _WANTED.fullmatch(name):
+                record = self._look_at_wanted(name, now)
+                if record is not None:
+                    wanted.append(record)
+        free = free or f"slot-{sum(1 for name in names if _SLOT.fullmatch(name)):03d}"
+        claims = tuple(record.claim() for record in held)
+        wishes = tuple(record.claim() for record in wanted)
+        return Look(Seen(claims, wishes, settling), held + wanted, ended, free)
+
+    def _look_at_slot(self, name: str, now: float) -> tuple[Record | None, bool]:
+        lock = self.try_lock(name)
+        if lock is None:
+            return self.read(name), True  # no record: locked by another version of us
+        try:
+            record = self.read(name)
+            if record is not None and record.state == "held":
+                record = replace(record, state="died", since=now)
+                lock.write(record)
+        finally:
+            lock.release()
+        return record, False
+
+    def _look_at_wanted(self, name: str, now: float) -> Record | None:
+        lock = self.try_lock(name)
+        if lock is not None:
+            self.remove(name)
+            lock.release()
+            return None
+        record = self.read(name)
+        if record is None or not -FRESH < now - record.asked < FRESH:
+            return None
+        return record
+
+
+def _unknown(name: str, now: float) -> Record:
+    return Record(pid=0, process=name, cap=1_000_000, since=now, state="held", name="")

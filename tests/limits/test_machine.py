@@ -1,0 +1,186 @@
+"""Slot files: counted over open descriptions, kept while held, found when their holder died."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ftppool.limits import machine
+from ftppool.limits.base import Allowance
+from ftppool.limits.machine import MachineLimiter, SlotPermit
+from ftppool.limits.slotfiles import program
+
+ADDRESS = "[2001:db8::1]:21"
+FOLDER = "2001_db8__1_21"
+
+
+def take(limiter: MachineLimiter, cap: int) -> SlotPermit:
+    permit = limiter.take(ADDRESS, cap)
+    assert permit is not None
+    return permit
+
+
+def record(path: Path) -> dict[str, object]:
+    found = json.loads(path.read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_no_more_than_cap_are_out_and_one_given_back_is_used_again(state_directory: Path) -> None:
+    limiter = MachineLimiter()
+    permits = [take(limiter, 3) for _ in range(3)]
+    assert limiter.take(ADDRESS, 3) is None
+    folder = state_directory / FOLDER
+    assert sorted(path.name for path in folder.glob("slot-*")) == [
+        "slot-000",
+        "slot-001",
+        "slot-002",
+    ]
+    permits[1].release()
+    assert record(folder / "slot-001")["state"] == "closed"
+    again = take(limiter, 3)
+    assert record(folder / "slot-001") | {"since": 0, "process": ""} == {
+        "pid": os.getpid(),
+        "process": "",
+        "cap": 3,
+        "since": 0,
+        "state": "held",
+        "name": program(),
+        "asked": 0,
+    }
+    assert limiter.take(ADDRESS, 3) is None
+    limiter.forgo(ADDRESS)
+    assert not list(folder.glob("wanted-*"))
+    for permit in (permits[0], again, permits[2]):
+        permit.release()
+
+
+def test_the_smallest_cap_of_all_counts() -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    held = [take(one, 5)]
+    held.append(take(two, 2))
+    assert one.take(ADDRESS, 5) is None
+    assert two.take(ADDRESS, 2) is None
+    held.pop().release()
+    assert one.take(ADDRESS, 5) is None  # the second still waits
+    two.forgo(ADDRESS)
+    held += [take(one, 5), take(one, 5)]
+    for permit in held:
+        permit.release()
+
+
+def test_a_cap_that_changes_is_told_to_the_others() -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    held = [take(one, 5), take(one, 5)]
+    assert one.pressure(ADDRESS, 2) is None
+    assert two.take(ADDRESS, 5) is None
+    assert one.pressure(ADDRESS, 5) == Allowance(with_idle=4, in_use=2)
+    held.append(take(two, 5))
+    for permit in held:
+        permit.release()
+
+
+def test_who_came_first_is_first() -> None:
+    one, two, three = MachineLimiter(), MachineLimiter(), MachineLimiter()
+    permit = take(one, 1)
+    assert two.take(ADDRESS, 1) is None
+    assert three.take(ADDRESS, 1) is None
+    permit.release()
+    assert one.take(ADDRESS, 1) is None
+    assert three.take(ADDRESS, 1) is None
+    permit = take(two, 1)
+    permit.release()
+    permit = take(three, 1)
+    permit.release()
+    permit = take(one, 1)
+    permit.release()
+
+
+def test_one_who_no_longer_asks_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    permit = take(one, 1)
+    assert two.take(ADDRESS, 1) is None
+    permit.release()
+    assert one.take(ADDRESS, 1) is None
+    later = time.time() + 3
+    monkeypatch.setattr(time, "time", lambda: later)
+    permit = take(one, 1)
+    permit.release()
+    two.forgo(ADDRESS)
+
+
+DIES = """
+import os, sys
+from ftppool.limits.machine import MachineLimiter
+limiter = MachineLimiter()
+held = [limiter.take(sys.argv[1], 2) for _ in range(3)]
+assert held[2] is None
+print("ready", flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_slot_whose_holder_was_killed_settles_first(state_directory: Path) -> None:
+    subprocess.run([sys.executable, "-c", DIES, ADDRESS], check=False, timeout=30)
+    limiter = MachineLimiter()
+    assert limiter.take(ADDRESS, 2) is None
+    found = time.monotonic()
+    folder = state_directory / FOLDER
+    assert record(folder / "slot-000")["state"] == record(folder / "slot-001")["state"] == "died"
+    assert [path.name.split("-")[1] for path in folder.glob("wanted-*")] == [str(os.getpid())]
+    while (permit := limiter.take(ADDRESS, 2)) is None:
+        assert time.monotonic() - found < 2
+        time.sleep(0.01)
+    assert time.monotonic() - found > 0.4
+    permit.release()
+
+
+def test_a_forked_child_has_none_of_its_parents_permits(state_directory: Path) -> None:
+    limiter = MachineLimiter.shared()
+    permit = take(limiter, 1)
+    child = os.fork()
+    if child == 0:
+        # pytest must not run in the child: whatever happens, leave.
+        try:
+            code = 10 * len(limiter.permits) + (limiter.take(ADDRESS, 1) is not None)
+            permit.release()
+        except BaseException:
+            code = 99
+        os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert limiter.take(ADDRESS, 1) is None  # the child unlocked nothing
+    assert record(state_directory / FOLDER / "slot-000")["state"] == "held"
+    limiter.forgo(ADDRESS)
+    permit.release()
+
+
+def test_a_busy_mutex_denies_in_bounded_time(
+    state_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr(machine, "TAKE", 0.2)
+    limiter = MachineLimiter()
+    take(limiter, 2).release()
+    with (state_directory / FOLDER / "mutex").open() as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        began = time.monotonic()
+        assert limiter.take(ADDRESS, 2) is None
+        assert time.monotonic() - began < 1
+    take(limiter, 2).release()
+
+
+def test_words_that_nobody_understands_still_count(state_directory: Path) -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    permit = take(one, 1)
+    (state_directory / FOLDER / "slot-000").write_text("what?\n")
+    assert two.take(ADDRESS, 1) is None
+    permit.release()
+    take(two, 1).release()

@@ -1,0 +1,189 @@
+"""The state directory: private, or not used, with one warning."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftppool.limits import state
+from ftppool.limits.machine import MachineLimiter
+
+ADDRESS = "192.0.2.1:21"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is a process that has chosen nothing and warned of nothing yet."""
+    monkeypatch.setattr(state, "_chosen", {})
+    monkeypatch.setattr(state, "_warned", [])
+
+
+@pytest.fixture
+def fallback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let the directory below /tmp be elsewhere: the real one may be in use."""
+    folder = tmp_path / "fallback"
+    real = state.open_private
+
+    def elsewhere(name: str, *, within: int | None = None) -> int:
+        if name == f"/tmp/ftppool-{os.geteuid()}":
+            name = str(folder)
+        return real(name, within=within)
+
+    monkeypatch.setattr(state, "open_private", elsewhere)
+    return folder
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A home in the password database."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    entry: Any = pwd.struct_passwd(("me", "x", os.geteuid(), os.getegid(), "", str(folder), ""))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: entry)
+    monkeypatch.delenv("FTPPOOL_STATE_DIR")
+    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "xdg"))
+    yield folder
+    assert not (tmp_path / "xdg").exists()
+
+
+def take_and_release() -> None:
+    permit = MachineLimiter().take(ADDRESS, 1)
+    assert permit is not None
+    permit.release()
+    permit.release()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_it_is_below_the_home_of_the_password_database(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    take_and_release()
+    (machine,) = (home / ".local/state/ftppool").iterdir()
+    (address,) = machine.iterdir()
+    assert address.name == "192.0.2.1_21"
+    for folder in (machine.parent, machine, address):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in address.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert warnings(caplog) == []
+
+
+def damage_symlink(folder: Path) -> None:
+    folder.rmdir()
+    (folder.parent / "real").mkdir(mode=0o700)
+    folder.symlink_to(folder.parent / "real")
+
+
+def damage_mode(folder: Path) -> None:
+    folder.chmod(0o755)
+
+
+def damage_kind(folder: Path) -> None:
+    folder.rmdir()
+    folder.write_text("a file")
+
+
+DAMAGE = [
+    (damage_symlink, "is a symlink"),
+    (damage_mode, "has mode 755 instead of 700"),
+    (damage_kind, "Not a directory"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE, ids=[words for _, words in DAMAGE])
+def test_a_directory_that_is_not_private_is_refused_with_one_warning(
+    damage: Any, words: str, fallback: Path, state_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(state_directory)
+    for _ in range(3):
+        take_and_release()
+    (warning,) = warnings(caplog)
+    assert words in warning
+    assert "is used instead" in warning
+    assert [path.name for path in fallback.iterdir()] == ["192.0.2.1_21"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_another_owner_is_refused(
+    fallback: Path, state_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.chown(state_directory, 12345, 12345)
+    take_and_release()
+    (warning,) = warnings(caplog)
+    assert "belongs to user 12345" in warning
+    assert fallback.exists()
+
+
+def test_a_relative_directory_is_refused(
+    fallback: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FTPPOOL_STATE_DIR", "here")
+    take_and_release()
+    assert "is not an absolute path" in warnings(caplog)[0]
+
+
+def test_a_network_file_system_is_refused(
+    fallback: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state_directory: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    device = state_directory.stat().st_dev
+    line = f"9 1 {os.major(device)}:{os.minor(device)} / /home rw - nfs4 server:/home rw"
+    monkeypatch.setattr(state, "_mounts", lambda: iter([line.split()]))
+    take_and_release()
+    assert "is on a network file system (nfs4)" in warnings(caplog)[0]
+
+
+def test_a_home_that_does_not_exist_is_not_made(
+    home: Path, fallback: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.rmdir()
+    take_and_release()
+    assert not home.exists()
+    assert "does not exist" in warnings(caplog)[0]
+    assert fallback.exists()
+
+
+def test_without_any_place_the_cap_is_the_processes_own(
+    fallback: Path, state_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage_mode(state_directory)
+    damage_kind_of = fallback
+    damage_kind_of.write_text("a file")
+    limiter = MachineLimiter()
+    permits = [limiter.take(ADDRESS, 1) for _ in range(3)]
+    assert None not in permits
+    (warning,) = warnings(caplog)
+    assert "holds within this process only" in warning
+    assert limiter.pressure(ADDRESS, 1) is None
+    assert limiter.elsewhere(ADDRESS) == ""
+    limiter.forgo(ADDRESS)
+    for permit in permits:
+        assert permit is not None
+        permit.release()
+
+
+def test_a_symlink_in_place_of_a_slot_is_not_followed(
+    state_directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    take_and_release()
+    slot = state_directory / "192.0.2.1_21" / "slot-000"
+    slot.unlink()
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    slot.symlink_to(victim)
+    take_and_release()
+    assert victim.read_text() == "precious"
+    assert "cannot be counted" in warnings(caplog)[0]

@@ -46,8 +46,8 @@ class SlotPermit:
     ) -> None:
         self._owner = owner
         self._lock = lock
-        self.address = address
-        self.record = record
+        self.address: str = address
+        self.record: Record = record
 
     def rewrite(self, record: Record) -> None:
         """Change what is written in the file, while it is held."""

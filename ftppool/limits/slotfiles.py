@@ -102,7 +102,7 @@ class Lock:
 
     def __init__(self, file: int, name: str) -> None:
         self._file = file
-        self.name = name
+        self.name: str = name
         _locks[file] = self
 
     def write(self, record: Record) -> None:

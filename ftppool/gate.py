@@ -170,7 +170,8 @@ class Gate:
     def _try_to_lend(self, waiter: _Waiter, client: Client) -> Lease | None:
         """Look at the session that the waiter was given; None if it was dead."""
         place = waiter.place
-        assert place is not None
+        if place is None:
+            return None  # close() took it away between two looks
         slot = place.slot
         wire: Wire = slot.session
         now = time.monotonic()

@@ -88,17 +88,21 @@ class _Worker:
 
 
 class Batch:
-    """One run of ``upload_batch``; used once."""
+    """One run of ``upload_batch``; used once.
+
+    ``list_rest``: the input has an end, so that it may be read on after the batch was given up.
+    """
 
     def __init__(
         self, pool: Lender, inputs: Iterator[Job | EmptyDirectory], options: UploadOptions,
-        *, workers: int, shared: Shared,
+        *, workers: int, shared: Shared, list_rest: bool,
     ) -> None:  # fmt: skip
         self._pool = pool
         self._inputs = inputs
         self._options = options
         self._count = workers
         self._shared = shared
+        self._list_rest = list_rest
         self._queue: deque[Job | EmptyDirectory] = deque()
         self._taken: dict[int, Job] = {}
         self._begun: set[int] = set()
@@ -109,6 +113,7 @@ class Batch:
         self._bell = Bell()
         self._cancel = Cancel()
         self._exhausted = False
+        self._logged_in = False
         self._stop = False
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -143,7 +148,9 @@ class Batch:
             if isinstance(item, Job):
                 self._taken[item.index] = item
             if self._stop:
-                continue  # given up: the rest is only listed, so that every file has an outcome
+                if self._list_rest:
+                    continue  # given up: the rest is only listed, so that every file has an outcome
+                break
             if isinstance(item, Job):
                 self._pool.emit(
                     FileQueued(
@@ -158,8 +165,7 @@ class Batch:
                 self._done.append((item.index, _outcome(item, Status.FAILED, error=item.error)))
                 continue
             self._queue.append(item)
-            if len(self._workers) < self._count:
-                self._hire()
+            self._hire()
             for worker in self._workers:
                 worker.bell.ring()
             while len(self._queue) >= WINDOW and not self._stop:
@@ -175,6 +181,9 @@ class Batch:
             worker.bell.ring()
 
     def _hire(self) -> None:
+        """Start one more worker if there is work; only one until the login has succeeded."""
+        if not self._queue or len(self._workers) >= (self._count if self._logged_in else 1):
+            return
         number = len(self._workers) + 1
         thread = threading.Thread(
             target=self._work, args=(number - 1,), name=f"{self._pool.name}-{number}", daemon=True
@@ -189,6 +198,8 @@ class Batch:
                 return False
             self._bell.wait(0.1)
             self._collect()
+            if not self._stop:
+                self._hire()
         self._collect()
         return True
 
@@ -236,6 +247,8 @@ class Batch:
                     self._drop(worker, doom=False)  # another process waits: it ends here
                 if worker.lease is None and self._queue:
                     worker.lease = self._borrow()  # first, or the file would wait with the worker
+                    self._logged_in = True
+                    self._bell.ring()
                 try:
                     item = self._queue.popleft()
                 except IndexError:

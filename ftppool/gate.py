@@ -7,6 +7,7 @@ can fall between a connection and its slot. Borrowers only wait, transfer and gi
 from __future__ import annotations
 
 import copy
+import logging
 import random
 import socket
 import threading
@@ -31,6 +32,8 @@ from ftppool.stats import CloseReport, PoolStats
 from ftppool.workers import Workers
 
 __all__ = ["Gate", "gate_for"]
+
+_log = logging.getLogger("ftppool")
 
 SLICE = 0.5
 """Seconds between two looks of a waiter: what a lost wake-up costs at most."""
@@ -266,7 +269,10 @@ class Gate:
         for slot in freed:
             permit = self._permits.pop(slot, None)
             if permit is not None:
-                permit.release()
+                try:
+                    permit.release()
+                except Exception:  # noqa: BLE001 - the dispatcher must outlive a limiter of the user's
+                    _log.exception("ftppool: the limiter failed to take a permit back")
         for client in list(self._clients):
             client.done.ring()
 
@@ -400,7 +406,7 @@ class Gate:
             error.__cause__ = cause
             wait = 0.0 if for_good and verdict.kind is not Kind.BANNED else delay
             ledger.open_failed(slot, error, time.monotonic(), delay=wait, for_good=for_good)
-            effective = min(client.cap, ledger.learned or client.cap)
+            effective = snapshot(ledger, client).effective
             self._after_event()
         self._tell_failure(client, verdict, error, effective, wait)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os.path
 import sys
 import threading
@@ -16,7 +17,8 @@ from ftppool.stats import Holder
 
 __all__ = ["Grip", "Lease"]
 
-PACKAGE = os.path.dirname(os.path.abspath(__file__))
+NOT_THE_USER = (os.path.dirname(os.path.abspath(__file__)) + os.sep, contextlib.__file__)
+"""Where the code of a borrower is not: this package, and what runs its ``with`` blocks."""
 
 
 class Grip:
@@ -30,7 +32,7 @@ class Grip:
         self.loan: Any = loan
         self.name: str = threading.current_thread().name
         frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USER):
             frame = frame.f_back
         self.code: CodeType = frame.f_code
         self.line: int = frame.f_lineno

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Self, Unpack, cast
@@ -365,7 +365,7 @@ class FTPPool:
     def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
         deadline = time.monotonic() + timeout
         addresses = self._route.addresses(
-            min(timeout, self._resolve_timeout), settled=self.stats().open > 0
+            min(timeout, self._resolve_timeout), settled=lambda: self.stats().open > 0
         )
         for number, address in enumerate(addresses, 1):
             gate = gate_for(address)
@@ -375,7 +375,8 @@ class FTPPool:
                 left = max(0.0, deadline - time.monotonic())
                 lease = gate.acquire(client, left, threads, cancel)
             except ConnectError as error:
-                self._route.forget()
+                if not self.stats().open:
+                    self._route.forget()
                 if number == len(addresses) or error.phase != "connect":
                     raise
             else:
@@ -417,6 +418,7 @@ class FTPPool:
             options,
             workers=workers,
             shared=Shared(Directories()),
+            list_rest=isinstance(files, Collection),
         )
         return batch.run()
 
@@ -435,7 +437,7 @@ class FTPPool:
         )
         try:
             upload.attempt(files)
-        except FTPPoolError:
+        except BaseException:
             with contextlib.suppress(FTPPoolError):
                 upload.clean_up(files)
             raise

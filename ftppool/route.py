@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from ftppool.bell import Bell
 from ftppool.drivers.base import Address
@@ -26,20 +27,21 @@ class Route:
         self._resolved_at = 0.0
         self.current: Address | None = None
 
-    def addresses(self, timeout: float, *, settled: bool) -> tuple[Address, ...]:
+    def addresses(self, timeout: float, *, settled: Callable[[], bool]) -> tuple[Address, ...]:
         """Return the addresses to try, the first one first.
 
         Args:
             timeout: Seconds that the resolver may take.
-            settled: True if sessions are open: then there is only the address that they are at.
+            settled: Tells if sessions are open: then there is only the address that they are at.
 
         Raises:
             ConnectError: The name does not resolve, or not in time.
         """
-        if self.current is not None:
+        current = self.current  # once: another thread may forget it
+        if current is not None:
             young = time.monotonic() - self._resolved_at < LIFETIME
-            if settled or young:
-                return (self.current,)
+            if young or settled():
+                return (current,)
         self._addresses = _resolve(self._host, self._port, timeout)
         self._resolved_at = time.monotonic()
         return self._addresses

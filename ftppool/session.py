@@ -11,7 +11,8 @@ from ftppool.inputs import Source
 from ftppool.lease import Lease
 from ftppool.target import Target, join
 from ftppool.transfer.directories import Directories
-from ftppool.transfer.replace import replace
+from ftppool.transfer.parts import part_path
+from ftppool.transfer.replace import OLD_NAME, replace
 
 __all__ = ["Session"]
 
@@ -84,7 +85,10 @@ class Session:
         Where the server refuses to rename over a file, that file steps aside first: for a moment
         there is none of this name.
         """
-        replace(self._files, self._path(old), self._path(new))
+        files, target = self._files, self._path(new)
+        aside = part_path(target, OLD_NAME)
+        if replace(files, self._path(old), target, aside):
+            files.remove(aside)
 
     def remove(self, path: str) -> None:
         """Delete a file."""

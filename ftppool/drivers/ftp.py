@@ -56,7 +56,9 @@ class FTPDriver:
 
     def _connect(self, address: Address, watch: Watch) -> socket.socket:
         if self._config.socket_factory is not None:
-            sock: socket.socket = self._config.socket_factory(self._target.host, address.port)
+            sock: socket.socket = self._config.socket_factory(
+                (self._target.host, address.port), timeout=self._timeouts.connect
+            )
             watch.connecting(sock)
         else:
             sock = socket.socket(address.family, socket.SOCK_STREAM)

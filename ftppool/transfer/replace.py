@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from ftppool.drivers.base import FileOps
-from ftppool.errors import FTPPoolError, RemoteRejected
-from ftppool.transfer.parts import part_path
+from ftppool.errors import RemoteRejected
 
-__all__ = ["exists", "replace"]
+__all__ = ["OLD_NAME", "come_back", "exists", "replace"]
 
 OLD_NAME = "{name}.{token}.old"
 
@@ -23,34 +20,38 @@ def exists(files: FileOps, path: str) -> bool:
         return False
 
 
-def replace(files: FileOps, new: str, target: str) -> bool:
+def replace(files: FileOps, new: str, target: str, aside: str) -> bool:
     """Rename `new` to `target`, over an existing file.
 
-    Where the server refuses to rename over a file, the old one steps aside under another name first
-    and is deleted last, so that it can come back if `new` is refused for another reason.
+    Where the server refuses to rename over a file, the old one steps aside to the name `aside`
+    first, so that it can come back if `new` is refused for another reason: see :func:`come_back`.
 
     Returns:
-        True if the old file had to step aside: for a moment there was none of the name.
+        True if the old file had to step aside; it is still there and is to be removed.
 
     Raises:
         RemoteRejected: The server refuses; the old file is in its place.
+        ConnectionLost: The old file may be at either name.
     """
     try:
         files.rename(new, target)
     except RemoteRejected as refusal:
         if refusal.retryable or not exists(files, target) or not exists(files, new):
             raise
-        old = part_path(target, OLD_NAME)
         try:
-            files.rename(target, old)
+            files.rename(target, aside)
         except RemoteRejected:
             raise refusal from None  # it renames nothing at all
         try:
             files.rename(new, target)
-        except FTPPoolError:
-            files.rename(old, target)
+        except RemoteRejected:
+            come_back(files, target, aside)
             raise
-        with contextlib.suppress(RemoteRejected):
-            files.remove(old)
         return True
     return False
+
+
+def come_back(files: FileOps, target: str, aside: str) -> None:
+    """Put the old file in its place again, if it stepped aside and nothing took its name."""
+    if not exists(files, target) and exists(files, aside):
+        files.rename(aside, target)

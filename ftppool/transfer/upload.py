@@ -19,7 +19,7 @@ from ftppool.errors import (
 )
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.parts import PART_NAME, check_part_name, part_path
-from ftppool.transfer.replace import replace
+from ftppool.transfer.replace import OLD_NAME, come_back, exists, replace
 
 __all__ = ["Conflict", "Upload", "UploadOptions", "Verify"]
 
@@ -106,6 +106,8 @@ class Upload:
         self._part = self._new_part()
         self._stored = False
         self._renaming = False
+        self._stepping = False
+        self._aside = part_path(remote, OLD_NAME)
 
     def attempt(self, files: FileOps) -> None:
         """Do what is still to be done; raises our errors, and may be called again after one."""
@@ -130,9 +132,20 @@ class Upload:
 
     def clean_up(self, files: FileOps) -> None:
         """Remove the part file of a failed upload; never a file under its final name."""
+        if self._renaming:
+            come_back(files, self.remote, self._aside)
         if self.left_behind is not None and self._options.atomic:
             files.remove(self.left_behind)
             self.left_behind = None
+
+    def _remove_aside(self, files: FileOps) -> None:
+        self.notes.append(
+            "the server does not rename over a file: for a moment there was none of this name"
+        )
+        try:
+            files.remove(self._aside)
+        except RemoteRejected as error:
+            self.notes.append(f"the old file is still there as {self._aside} ({error.reply})")
 
     def _new_part(self) -> str:
         if not self._options.atomic:
@@ -249,14 +262,20 @@ class Upload:
     def _take_name(self, files: FileOps) -> None:
         if self._renaming and _size(files, self._part) is None:
             if _size(files, self.remote) == self.size:
+                if exists(files, self._aside):
+                    self._remove_aside(files)
                 return  # the rename was done, only its reply was lost
             self._stored = False
             raise VerifyError(f"{self.remote}: neither part nor file is there", phase="rename")
+        if self._renaming:
+            # The last attempt broke off somewhere between the old file's step aside and the end.
+            self._stepping = exists(files, self._aside)
+            come_back(files, self.remote, self._aside)
         self._renaming = True
-        if replace(files, self._part, self.remote):
-            self.notes.append(
-                "the server does not rename over a file: for a moment there was none of this name"
-            )
+        stepped = replace(files, self._part, self.remote, self._aside) or self._stepping
+        self._stepping = False
+        if stepped:
+            self._remove_aside(files)
 
 
 def _size(files: FileOps, path: str) -> int | None:

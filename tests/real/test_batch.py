@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ftplib
+import itertools
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -11,6 +14,7 @@ import pytest
 
 import ftppool
 from ftppool import BatchError, ConfigError, Status, TransferError, upload_batch
+from ftppool.events import Event, FileQueued
 from ftppool.inputs import Input
 from tests.conftest import Start
 from tests.support.relay import Relay
@@ -302,3 +306,64 @@ def test_a_password_function_that_fails_is_told_and_not_taken_for_the_server(sta
     ):
         pool.acquire()
     assert server.census().connects == 0
+
+
+class Exaggerates(ftplib.FTP):
+    """A server that says one byte more than it has: a full disk, or a file that was there."""
+
+    def size(self, filename: str) -> int | None:
+        said = super().size(filename)
+        return None if said is None else said + 1
+
+
+def test_a_file_of_the_wrong_size_never_gets_its_name(start: Start) -> None:
+    server = start("vsftpd")
+    config = ftppool.FTPConfig(ftp_class=Exaggerates)
+    policy = ftppool.RetryPolicy(attempts=2, max_wait=0.1)
+    with (
+        ftppool.FTPPool(server.url, ftp=config, retry=policy) as pool,
+        pytest.raises(ftppool.VerifyError, match="7 bytes were sent, the server has 8"),
+    ):
+        pool.upload(b"content", "f")
+    assert tree_of(server.home) == {}
+
+
+def test_a_source_that_grows_while_it_waits_is_not_sent_as_whole(
+    start: Start, tmp_path: Path
+) -> None:
+    server = start("vsftpd")
+    growing = tmp_path / "growing"
+    growing.write_bytes(b"first")
+
+    def grow(event: Event) -> None:
+        if isinstance(event, FileQueued):
+            growing.write_bytes(b"first and more")
+
+    with pytest.raises(BatchError, match="had 5 bytes"):
+        upload_batch([growing], server.url, on_event=grow)
+    assert tree_of(server.home) == {}
+
+
+def test_the_old_file_comes_back_when_its_replacement_is_cut_off(
+    start: Start, tmp_path: Path
+) -> None:
+    server = start("proftpd", options={"AllowOverwrite": "off"})
+    (server.home / "f").write_bytes(b"old")
+    (server.home / "f").chmod(0o666)
+    for attempts in (1, 3):
+        with Relay(server.port, workdir=tmp_path) as relay:
+            url = server.url.replace(str(server.port), str(relay.port))
+            relay.set(drop="250", drop_times=1)
+            policy = ftppool.RetryPolicy(attempts=attempts, max_wait=0.1)
+            report = upload_batch([(b"new", "f")], url, io_timeout=0.5, retry=policy, check=False)
+        assert report.ok == (attempts == 3)
+        assert tree_of(server.home) == {"f": b"new" if report.ok else b"old"}
+
+
+def test_a_given_up_batch_does_not_wait_for_an_input_without_end() -> None:
+    def endless() -> Iterator[tuple[bytes, str]]:
+        for number in itertools.count():
+            yield b"x", f"f{number}"
+
+    with pytest.raises(BatchError):
+        upload_batch(endless(), "ftp://127.0.0.1:1", retry=ftppool.RetryPolicy(attempts=1))

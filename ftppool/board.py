@@ -1,0 +1,62 @@
+"""What all threads of a gate share: the ledger of one address, under one lock."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from ftppool.bell import Bell
+from ftppool.client import Client
+from ftppool.drivers.base import Address
+from ftppool.ledger import Ledger
+from ftppool.slots import Slot, State, Waiter
+
+__all__ = ["BelledWaiter", "Board", "client_of"]
+
+
+@dataclass(eq=False, slots=True)
+class BelledWaiter(Waiter):
+    """A borrower who sleeps until his bell rings."""
+
+    bell: Bell = field(default_factory=Bell)
+
+
+class Board:
+    """The ledger and who has a part in it.
+
+    ``lock`` guards ``ledger`` and every object in it, and ``clients``. Whoever holds it does no
+    I/O, calls no driver, limiter or user code, and takes no other lock.
+
+    Attributes:
+        address: The server's address.
+        clients: The pools that come here.
+        nudge: Wakes the dispatcher.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address: Address = address
+        self.lock: threading.Lock = threading.Lock()
+        self.ledger: Ledger = Ledger()
+        self.clients: set[Client] = set()
+        self.nudge: Bell = Bell()
+
+    @property
+    def in_use(self) -> bool:
+        """True if there is, or may soon be, something for the dispatcher to do. Needs the lock."""
+        return bool(self.clients or self.ledger.slots)
+
+    def wake(self) -> bool:
+        """Wake who was served; True if the dispatcher has something to do. Needs the lock."""
+        for waiter in self.ledger.waiters:
+            if waiter.served and isinstance(waiter, BelledWaiter):
+                waiter.bell.ring()
+        return bool(self.ledger.freed) or any(
+            slot.state in (State.OPENING, State.CLOSING) and not slot.claimed
+            for slot in self.ledger.slots
+        )
+
+
+def client_of(slot: Slot) -> Client:
+    """Return the pool for which a slot was taken."""
+    assert isinstance(slot.tenant, Client)
+    return slot.tenant

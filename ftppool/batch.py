@@ -1,22 +1,25 @@
 """A batch: many files over few sessions, with an outcome for each.
 
-The workers do all transfers. The caller's thread only advances the input, collects outcomes and
-takes Ctrl-C, so it never holds anything that an interrupt could lose.
+The workers do all transfers. The caller's thread only advances the input, collects outcomes, calls
+back and takes Ctrl-C, so it never holds anything that an interrupt could lose.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from ftppool.crew import Crew, Lender
-from ftppool.errors import FTPPoolError
+from ftppool.backlog import Item
+from ftppool.borrower import Lender
+from ftppool.crew import Begin, Crew
+from ftppool.errors import FTPPoolError, TransferError
 from ftppool.events import BatchDone, FileDone, FileQueued
-from ftppool.inputs import EmptyDirectory, Job
+from ftppool.inputs import Job
+from ftppool.plan import Plan
 from ftppool.report import BatchReport, Outcome, Status
-from ftppool.transfer.upload import Shared, UploadOptions
 
 __all__ = ["Batch"]
 
@@ -30,83 +33,160 @@ a worker may wait for the reply to a transfer that it broke off."""
 
 
 class Batch:
-    """One run of ``upload_batch``; used once.
+    """One run of a batch; used once.
 
-    ``list_rest``: the input has an end, so that it may be read on after the batch was given up.
+    Args:
+        pool: Lends the sessions.
+        inputs: The files, advanced only in the caller's thread.
+        begin: Makes the steps of one file.
+        done: The status of a file that has arrived.
+        below: Gives the path of a file that the patterns of ``plan.last`` are matched with.
     """
 
     def __init__(
-        self, pool: Lender, inputs: Iterator[Job | EmptyDirectory], options: UploadOptions,
-        *, workers: int, shared: Shared, list_rest: bool,
-    ) -> None:  # fmt: skip
+        self,
+        pool: Lender,
+        inputs: Iterator[Item],
+        begin: Begin,
+        plan: Plan,
+        *,
+        done: Status,
+        below: Callable[[str], str],
+    ) -> None:
         self._pool = pool
         self._inputs = inputs
-        self._crew = Crew(pool, options, count=workers, shared=shared)
-        self._list_rest = list_rest
+        self._plan = plan
+        self._below = below
+        self._crew = Crew(
+            pool, begin, count=plan.workers, max_failures=plan.max_failures, done=done
+        )
+        self._done = done
+        self._held: list[list[Job]] = [[] for _ in plan.last]
+        self._too_early: FTPPoolError | None = None
         self._taken: dict[int, Job] = {}
+        self._open = 0
+        self._lost = 0
+        self._ending = False
         self._outcomes: dict[int, Outcome] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
 
     def run(self) -> BatchReport:
-        """Send everything; returns when every file has its outcome and every lease is back.
+        """Move everything; returns when every file has its outcome and every lease is back.
 
         Raises:
-            BaseException: What the input iterator or a signal handler raised, with the report of
-                what was done until then as its attribute ``report``.
+            BaseException: What the input iterator, a callback or a signal handler raised, with the
+                report of what was done until then as its attribute ``report``.
         """
+        timer = self._timer()
         try:
             self._feed()
+            self._feed_last()
+            self._crew.end_input()
             self._wait_for_workers(None)
         except BaseException as error:
+            self._ending = True
             # An error of the input lets running files finish; Ctrl-C and the like cut them.
             if isinstance(error, Exception):
-                self._crew.queue.clear()
+                self._crew.backlog.drop_fresh()
                 self._crew.end_input()
                 self._wait_for_workers(None)
             self._halt()
             error.report = self._report()  # type: ignore[attr-defined]
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+                timer.join()
         self._halt()
         return self._report()
 
+    def _timer(self) -> threading.Timer | None:
+        """Watch the deadline in a thread: the caller's may be busy with the input."""
+        if self._plan.deadline is None:
+            return None
+        late = TransferError(
+            f"the deadline of {self._plan.deadline:g} s is over", phase="batch", retryable=True
+        )
+        timer = threading.Timer(self._plan.deadline, self._crew.give_up, (late,))
+        timer.daemon = True
+        timer.start()
+        return timer
+
     def _feed(self) -> None:
-        item: Job | EmptyDirectory | None = None
+        item: Item | None = None
         for item in self._inputs:
             if isinstance(item, Job):
                 self._taken[item.index] = item
             if self._crew.stopped:
-                if self._list_rest:
+                if self._plan.list_rest:
                     continue  # given up: the rest is only listed, so that every file has an outcome
                 break
             if isinstance(item, Job):
                 self._tell_queued(item)
+            self._open += 1
             if isinstance(item, Job) and item.error is not None:
                 # It needs no session, and the others do not wait for it.
-                failed = _outcome(item, Status.FAILED, error=item.error)
-                self._crew.done.append((item.index, failed))
-                continue
-            self._crew.put(item)
-            while len(self._crew.queue) >= WINDOW and not self._crew.stopped:
-                self._crew.bell.wait(0.1)
-                self._collect()
+                self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
+            elif not self._hold(item):
+                self._put(item)
+            self._collect()
         if item is None:
-            _log.warning("ftppool: no files to upload: the input is empty; check paths and pattern")
-        self._crew.end_input()
+            _log.warning(
+                "ftppool: no files in the batch: the input is empty; check paths and pattern"
+            )
+
+    def _put(self, item: Item) -> None:
+        self._crew.put(item)
+        while len(self._crew.backlog) >= WINDOW and not self._crew.stopped:
+            self._wait()
+
+    def _hold(self, item: Item) -> bool:
+        """Keep a file back that goes last."""
+        if isinstance(item, Job):
+            for held, (_, globs) in zip(self._held, self._plan.last, strict=True):
+                if globs.match(self._below(item.remote)):
+                    held.append(item)
+                    self._open -= 1
+                    return True
+        return False
+
+    def _feed_last(self) -> None:
+        """Send the files that go last, one group after another, each if all before it arrived."""
+        for held, (pattern, _) in zip(self._held, self._plan.last, strict=True):
+            while self._open and not self._crew.stopped:
+                self._wait()
+            if self._crew.stopped:
+                return
+            if not held:
+                _log.warning("ftppool: no file of the batch matches last=%r", pattern)
+            if self._lost or self._crew.causes:
+                self._too_early = TransferError(
+                    "not begun, as it goes last and not all other files arrived",
+                    phase="batch",
+                    retryable=True,
+                )
+                return
+            self._open += len(held)
+            for job in held:
+                self._put(job)
 
     def _tell_queued(self, job: Job) -> None:
         self._pool.emit(
             FileQueued(pool=self._pool.name, source=job.label, remote=job.remote, size=job.size)
         )
 
+    def _wait(self) -> None:
+        self._crew.bell.wait(0.1)
+        self._collect()
+        self._crew.hire()
+
     def _wait_for_workers(self, timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
         while self._crew.working:
             if deadline is not None and time.monotonic() >= deadline:
                 return False
-            self._crew.bell.wait(0.1)
-            self._collect()
-            self._crew.hire()
+            self._wait()
         self._collect()
         return True
 
@@ -120,18 +200,38 @@ class Batch:
     def _collect(self) -> None:
         done = self._crew.done
         while done:
-            index, outcome = done.popleft()
-            self._outcomes[index] = outcome
-            self._taken.pop(index, None)
-            self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
+            item, outcome = done.popleft()
+            self._open -= 1
+            if isinstance(item, Job) and outcome is not None:
+                self._settle(item, outcome)
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        self._outcomes[job.index] = outcome
+        self._taken.pop(job.index, None)
+        self._crew.begun.discard(job.index)
+        self._lost += not outcome.ok
+        self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
+        if outcome.status is self._done and self._plan.on_arrived is not None:
+            self._call_back(self._plan.on_arrived, outcome)
+
+    def _call_back(self, on_arrived: Callable[[Outcome], object], outcome: Outcome) -> None:
+        try:
+            on_arrived(outcome)
+        except Exception:
+            if not self._ending:
+                raise
+            # The batch ends because of an error already, perhaps this one.
+            _log.exception("ftppool: the callback failed for %s", outcome.remote)
 
     def _report(self) -> BatchReport:
+        self._crew.abandon()
         self._collect()
         causes = self._crew.causes
+        why = causes[0] if causes else self._too_early
         for index, job in self._taken.items():
             begun = index in self._crew.begun
             status = Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED
-            self._outcomes[index] = _outcome(job, status, error=causes[0] if causes else None)
+            self._outcomes[index] = _outcome(job, status, error=why)
         report = BatchReport(
             outcomes=tuple(self._outcomes[index] for index in sorted(self._outcomes)),
             started=self._started,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         VerifyError as VerifyError,
         WouldDeadlock as WouldDeadlock,
     )
+    from ftppool.inputs import Keyed as Keyed
     from ftppool.lease import Lease as Lease
     from ftppool.oneshot import upload_batch as upload_batch
     from ftppool.pool import FTPPool as FTPPool
@@ -53,6 +54,7 @@ _HOMES = {
         " LeakWarning LeaseReturned PoolClosed PoolTimeout RemoteRejected ServerBusy TLSError"
         " TransferError VerifyError WouldDeadlock"
     ),
+    "ftppool.inputs": "Keyed",
     "ftppool.lease": "Lease",
     "ftppool.oneshot": "upload_batch",
     "ftppool.pool": "FTPPool",

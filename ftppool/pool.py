@@ -396,7 +396,9 @@ class FTPPool:
         if self._closed:
             raise PoolClosed("this pool is closed; make a new one")
         lender = _Lender(self, threading.get_ident())
-        return run_uploads(lender, files, remote_dir, options, workers=self._max_per_ip)
+        return run_uploads(
+            lender, files, remote_dir, options, workers=self._max_per_ip, target=self._target.url
+        )
 
     def _put(self, files: FileOps, source: Source, path: str) -> int:
         """Send one file on a session that the caller holds; once, without retries."""

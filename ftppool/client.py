@@ -23,12 +23,14 @@ class Client(Tenant):
     """A pool's terms at this address, with what is needed to make its sessions.
 
     Attributes:
+        user: Who logs in.
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
         done: Rung whenever something of this pool may have ended.
     """
 
     name: str
+    user: str
     driver: Driver
     limiter: Limiter
     policy: RetryPolicy

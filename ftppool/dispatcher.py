@@ -121,10 +121,12 @@ class Dispatcher:
         self._eased = now
         with board.lock:
             waiting = bool(board.ledger.waiters)
-            cap = board.ledger.effective
+            cap = board.ledger.cap or 1
             limiters = {client_of(slot).limiter for slot in board.ledger.slots}
         if not waiting:
             self._opener.leave_lines()
+        for limiter in {client.limiter for client in list(board.clients)}:
+            self._opener.look_up(limiter)
         allowed = [
             allowance
             for limiter in limiters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime
 
 from ftppool.drivers.base import Address
 from ftppool.errors import (
@@ -14,10 +15,11 @@ from ftppool.errors import (
     ServerBusy,
     WouldDeadlock,
 )
+from ftppool.lessons import Ban
 from ftppool.refusals import Kind, Reply, Verdict
 from ftppool.stats import Holder
 
-__all__ = ["gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
+__all__ = ["banned", "gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
 
 
 def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError:
@@ -25,8 +27,6 @@ def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError
     kind: type[FTPPoolError]
     if verdict.kind is Kind.AUTH or (verdict.few_tries and reply.code == 530):
         kind, what = AuthError, "refuses the login; check user and password"
-    elif verdict.kind is Kind.BANNED:
-        kind, what = ServerBusy, "has banned this client; nothing is tried for 10 minutes"
     elif verdict.kind is Kind.BUSY:
         kind, what = ServerBusy, "refuses more connections"
     elif verdict.kind is Kind.PERMANENT and reply.code is not None:
@@ -40,6 +40,19 @@ def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError
         phase=reply.phase.value,
         address=str(address),
         retryable=verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},
+    )
+
+
+def banned(address: Address, ban: Ban) -> ServerBusy:
+    """The server has shut this client out: say until when nothing is tried."""
+    until = datetime.fromtimestamp(ban.until).astimezone()
+    return ServerBusy(
+        f"{address} has banned this client; nothing is tried before {until:%Y-%m-%d %H:%M:%S}: "
+        f"{ban.words}",
+        reply=ban.words,
+        phase="connect",
+        address=str(address),
+        retryable=True,
     )
 
 

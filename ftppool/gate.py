@@ -110,7 +110,7 @@ class Gate:
         with self._lock:
             self._ledger.wait(waiter, now)
             # With a note in the mailbox a place is about to come free.
-            hopeless = not self._dispatcher.mailbox and self._ledger.deadlocked(waiter)
+            hopeless = not self._dispatcher.mailbox and self._ledger.deadlocked(waiter, now)
             self._after_event()
         if not waiter.served:
             self._board.nudge.ring()

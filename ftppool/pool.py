@@ -379,6 +379,7 @@ class FTPPool:
                     places=self._driver.places,
                     max_idle=self._max_idle,
                     name=self.name,
+                    user=self._target.user,
                     driver=self._driver,
                     limiter=self._limiter,
                     policy=self.policy,

@@ -97,6 +97,7 @@ class Tenant:
         places: Borrowers that one connection of it can serve at a time.
         max_idle: How long an unused session is kept.
         learned: What refusals that spoke of this user taught, or None.
+        probe_at: When one connection more than that may be tried.
         generation: Sessions of an older generation end as soon as nobody uses them.
         proven: True once these credentials have logged in. Until then connections are opened one
             by one, so that a wrong password is not tried several times.
@@ -108,6 +109,7 @@ class Tenant:
     places: int = 1
     max_idle: float = 30.0
     learned: int | None = None
+    probe_at: float = float("inf")
     generation: int = 0
     proven: bool = False
     closed: bool = False
@@ -153,6 +155,7 @@ class Slot:
     state: State = State.FREE
     claimed: bool = False
     greeted: bool = False
+    trying: bool = False
     doomed: bool = False
     session: Any = None
     used: bool = False

@@ -20,12 +20,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+from ftppool.lessons import Lessons
 from ftppool.limits.fairness import Claim, Seen
 from ftppool.limits.state import address_folder, open_private
 
 __all__ = ["Folder", "Lock", "Look", "Record", "drop_all_after_fork", "program"]
 
-LENGTH = 256
+LENGTH = 512
 """Bytes of a record: it is written in one piece, so that a reader never sees half of one."""
 FRESH = 2.0
 """Seconds since a waiting process last asked until it no longer counts: it may be stopped."""
@@ -33,7 +34,10 @@ SETTLE = 0.5
 """Seconds for which the server may still count a connection of a process that was killed."""
 MEMORY = 1.0
 """Seconds for which an ended connection still explains a refusal."""
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+LONGEST_LESSONS = 100_000
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | _NO_LINK
+_LESSONS = "lessons.json"
 _SLOT = re.compile(r"slot-\d{3,}")
 _WANTED = re.compile(r"wanted-\d+-\d+")
 
@@ -50,6 +54,8 @@ class Record:
         state: ``"held"``, ``"closed"``, ``"died"`` (without writing ``closed``) or ``"wanted"``.
         name: The program's name.
         asked: When a waiting process last asked; seconds of the wall clock.
+        user: Who logs in.
+        trying: True for a slot beyond what was learned, taken to see if the server allows it.
     """
 
     pid: int
@@ -59,6 +65,8 @@ class Record:
     state: str
     name: str = ""
     asked: float = 0.0
+    user: str = ""
+    trying: bool = False
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -68,8 +76,11 @@ class Record:
             record = cls(**fields)
         except (ValueError, TypeError):
             return None
-        for name, kind in (("pid", int), ("cap", int), ("process", str), ("state", str)):
-            if not isinstance(fields[name], kind):
+        for value, kind in (
+            (record.pid, int), (record.cap, int), (record.process, str), (record.state, str),
+            (record.name, str), (record.user, str), (record.trying, bool),
+        ):  # fmt: skip
+            if not isinstance(value, kind):
                 return None
         numbers = (record.since, record.asked)
         return record if all(isinstance(number, int | float) for number in numbers) else None
@@ -84,7 +95,7 @@ class Record:
 
     def claim(self) -> Claim:
         """What counts of it."""
-        return Claim(self.process, self.cap, self.since)
+        return Claim(self.process, self.cap, self.since, self.user, self.trying)
 
 
 def program() -> str:
@@ -205,13 +216,30 @@ class Folder:
     def read(self, name: str) -> Record | None:
         """Read a record; None if there is none that we understand."""
         try:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            file = os.open(name, os.O_RDONLY | _NO_LINK, dir_fd=self._folder)
         except FileNotFoundError:
             return None
         try:
             return Record.parse(os.pread(file, LENGTH, 0))
         finally:
             os.close(file)
+
+    def lessons(self) -> Lessons:
+        """Read what was learned; needs no mutex, as it is replaced in one step."""
+        try:
+            file = os.open(_LESSONS, os.O_RDONLY | _NO_LINK, dir_fd=self._folder)
+        except FileNotFoundError:
+            return Lessons()
+        with open(file, encoding="utf-8", errors="replace") as text:
+            return Lessons.load(text.read(LONGEST_LESSONS))
+
+    def write_lessons(self, lessons: Lessons) -> None:
+        """Replace what was learned; the mutex must be held."""
+        new = f"{_LESSONS}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK
+        with open(os.open(new, flags, 0o600, dir_fd=self._folder), "w", encoding="utf-8") as text:
+            text.write(lessons.dump())
+        os.replace(new, _LESSONS, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def look(self, now: float) -> Look:
         """Count everything; the mutex must be held."""
@@ -241,7 +269,8 @@ class Folder:
         free = free or f"slot-{sum(1 for name in names if _SLOT.fullmatch(name)):03d}"
         claims = tuple(record.claim() for record in held)
         wishes = tuple(record.claim() for record in wanted)
-        return Look(Seen(claims, wishes, settling), held + wanted, ended, free)
+        seen = Seen(claims, wishes, settling, self.lessons())
+        return Look(seen, held + wanted, ended, free)
 
     def _look_at_slot(self, name: str, now: float) -> tuple[Record | None, bool]:
         lock = self.try_lock(name)

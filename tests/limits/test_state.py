@@ -16,6 +16,7 @@ from ftppool.limits import state
 from ftppool.limits.machine import MachineLimiter
 
 ADDRESS = "192.0.2.1:21"
+USER = "user"
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 def take_and_release() -> None:
-    permit = MachineLimiter().take(ADDRESS, 1)
+    permit = MachineLimiter().take(ADDRESS, 1, USER)
     assert permit is not None
     permit.release()
     permit.release()
@@ -163,16 +164,20 @@ def test_without_any_place_the_cap_is_the_processes_own(
     damage_kind_of = fallback
     damage_kind_of.write_text("a file")
     limiter = MachineLimiter()
-    permits = [limiter.take(ADDRESS, 1) for _ in range(3)]
-    assert None not in permits
+    permit = limiter.take(ADDRESS, 1, USER)
+    assert permit is not None
+    assert limiter.take(ADDRESS, 1, USER) is None
     (warning,) = warnings(caplog)
     assert "holds within this process only" in warning
     assert limiter.pressure(ADDRESS, 1) is None
     assert limiter.elsewhere(ADDRESS) == ""
+    assert limiter.teach(ADDRESS, lambda known: known.refused(1, "421", 1.0)).of_all is not None
+    assert limiter.lessons(ADDRESS).of_all is not None
     limiter.forgo(ADDRESS)
-    for permit in permits:
-        assert permit is not None
-        permit.release()
+    permit.release()
+    again = limiter.take(ADDRESS, 1, USER)
+    assert again is not None
+    again.release()
 
 
 def test_a_symlink_in_place_of_a_slot_is_not_followed(

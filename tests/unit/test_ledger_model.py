@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from math import inf
 from types import FrameType
 from typing import Any, ClassVar, TypeVar
 
@@ -33,7 +34,7 @@ from hypothesis.stateful import (
 
 import ftppool
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
-from ftppool.ledger import FIRST_SETTLE, LEARNED_FOR, LONGEST_SETTLE, MEMORY, Ledger
+from ftppool.ledger import FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
 from ftppool.slots import Place, Slot, State, Tenant, Waiter
 
 T = TypeVar("T")
@@ -117,7 +118,9 @@ def snapshot(ledger: Ledger) -> tuple[object, ...]:
     ]
     waiters = [(waiter, waiter.alive, waiter.place, waiter.error) for waiter in ledger.waiters]
     tenants = [slot.tenant for slot in ledger.slots] + [waiter.tenant for waiter in ledger.waiters]
-    terms = [(tenant.learned, tenant.generation, tenant.closed) for tenant in tenants]
+    terms = [
+        (tenant.learned, tenant.probe_at, tenant.generation, tenant.closed) for tenant in tenants
+    ]
     plain = {
         name: list(value) if isinstance(value, Iterable) else value
         for name, value in vars(ledger).items()
@@ -185,8 +188,6 @@ class World:
         self.known: set[Slot] = set()
         self.given: set[tuple[Place, Waiter]] = set()
         self.allowance = 0
-        self.learned: dict[object, int] = {}
-        self.lesson_ends = float("inf")
 
     def pool(self, cap: int, max_idle: float = 30.0) -> Tenant:
         self.tenants.append(Tenant(cap=cap, places=self.places, max_idle=max_idle))
@@ -245,13 +246,15 @@ class World:
         """What is told must come true; where a session is a place, and no more are open than may
         be, all that is true is told as soon as each is held by somebody.
         """
-        told, slots = self.ledger.deadlocked(waiter), self.ledger.slots
+        told, slots = self.ledger.deadlocked(waiter, self.now), self.ledger.slots
         owners = [place.owner for slot in slots for place in slot.places]
         loans = [owner for owner in owners if isinstance(owner, Loan)]
         holds = any(loan.thread in waiter.threads for loan in loans)
         plain = self.places == 1 and len(loans) == len(slots) <= self.allowed()
         if told or (holds and plain):
             future, ghost = copy.deepcopy((self.ledger, waiter))
+            for who in (future, ghost.tenant):
+                who.probe_at = inf  # a probe is a hope
             assert told == (holds and waits_for_nothing(future, ghost, self.now))
         return told
 
@@ -412,8 +415,25 @@ class World:
             learned = slot.tenant.learned
         if tenants and about != "server":
             learned = max(1, min(len(tenants), hint or 99, learned or 99))
-            self.lesson_ends = self.now + LEARNED_FOR
         return learned, min(settle, LONGEST_SETTLE)
+
+    def make_room(self, with_idle: int, in_use: int) -> None:
+        """Idle sessions end at once, those in use as they come back."""
+        before = self._living()
+        idle = [slot for slot in before if slot.idle]
+        self.do("make_room", with_idle, in_use)
+        gone = [slot for slot in before if slot.state is State.CLOSING]
+        due = min(len(idle), max(0, len(before) - with_idle))
+        assert self.interrupted or len([slot for slot in idle if slot in gone]) >= due
+        assert self.ledger.owed == max(0, len(before) - due - in_use)
+
+    def _living(self) -> list[Slot]:
+        """What the server counts and nobody has asked to end."""
+        return [
+            slot
+            for slot in self.ledger.slots
+            if slot.connected and not slot.doomed and slot.state in {State.OPENING, State.OPEN}
+        ]
 
     def all_goes_well(self, *, accept: bool = True) -> None:
         """Every job that there is succeeds, and what was given is accepted."""
@@ -460,6 +480,7 @@ class World:
         """DESIGN 11.3 and 11.9: N sessions can be had again; after close() there is none."""
         self.calm_down()
         newcomer = self.pool(cap=3)
+        self.do("taught", None, self.ledger.learned, inf)
         sessions = min(newcomer.cap, self.ledger.learned or newcomer.cap)
         for thread in range(sessions * self.places):
             self.enter(newcomer, f"newcomer {thread}")
@@ -477,13 +498,18 @@ class World:
 
     # -- what must hold at the moment when something is done ---------------------------------------
 
-    def allowed(self) -> int:
-        """How many slots may exist: DESIGN 2 and 4."""
+    def allowed(self, *, probe: bool = True) -> int:
+        """How many slots may exist: DESIGN 2 and 4; with one more where a lesson is due."""
         tenants = [slot.tenant for slot in self.ledger.slots]
         waiting = [waiter for waiter in self.ledger.waiters if waiter.error is None]
         tenants += [waiter.tenant for waiter in waiting if waiter.alive]
-        learned = [self.ledger.learned] if self.ledger.learned else []
+        more = probe and self.now >= self.ledger.probe_at
+        learned = [self.ledger.learned + more] if self.ledger.learned else []
         return max(1, min([tenant.cap for tenant in tenants] + learned, default=1))
+
+    def allowed_to(self, tenant: Tenant) -> int:
+        """How many slots a pool may have after what was learned of its user."""
+        return (tenant.learned or 99) + (self.now >= tenant.probe_at)
 
     def one_by_one(self, tenant: Tenant, new: Slot | None = None) -> bool:
         """The open before has its greeting; after a failure, or before any login, its login."""
@@ -503,7 +529,7 @@ class World:
             mine = [slot for slot in self.ledger.slots if slot.tenant is waiter.tenant]
             if promised[waiter.tenant] > 0:
                 promised[waiter.tenant] -= 1
-            elif waiter.tenant.learned is None or len(mine) < waiter.tenant.learned:
+            elif len(mine) < self.allowed_to(waiter.tenant):
                 needy.append(waiter)
         return needy
 
@@ -522,7 +548,7 @@ class World:
             assert self.now >= self.ledger.not_before, "opened during the back-off"
             assert self.one_by_one(slot.tenant, new=slot)
             mine = [other for other in slots if other.tenant is slot.tenant]
-            assert len(mine) <= (slot.tenant.learned or len(mine))
+            assert len(mine) <= self.allowed_to(slot.tenant)
             if complete:
                 opening = [other for other in mine if other.state is State.OPENING]
                 waiting = unserved(self.ledger)
@@ -546,7 +572,8 @@ class World:
             slot, tenant = place.slot, waiter.tenant
             assert waiter.error is None, "served twice"
             assert slot.tenant is tenant
-            assert not slot.doomed, "a doomed session was handed out"
+            # One of several places may be given away while the rest is drained for a later waiter.
+            assert not slot.doomed or self.places > 1, "a doomed session was handed out"
             assert not tenant.closed, "a closed pool's session was handed out"
             assert slot.generation == tenant.generation, "an expired session was handed out"
             assert self.now - LATEST < slot.expires, "an old session was handed out"
@@ -576,15 +603,9 @@ class World:
         ledger = self.ledger
         assert len(ledger.slots) <= self.allowance
         assert set(self.server) <= set(ledger.slots)
-        assert ledger.effective == self.allowed() >= 1
-        learned: list[tuple[object, int | None]] = [(ledger, ledger.learned)]
-        learned += [(tenant, tenant.learned) for tenant in self.tenants]
-        if self.now >= self.lesson_ends:
-            self.learned.clear()
-            assert self.stale or not any(limit for _, limit in learned), "not forgotten"
-        for who, limit in learned:
-            assert 1 <= (limit or 99) <= self.learned.get(who, 99)
-            self.learned[who] = limit or 99
+        assert ledger.effective == self.allowed(probe=False) >= 1
+        learned = [ledger.learned, *(tenant.learned for tenant in self.tenants)]
+        assert all(limit is None or limit >= 1 for limit in learned)
 
     def check_that_no_slot_is_lost(self) -> None:
         """DESIGN 11.3: whoever has a place is known, and has one."""
@@ -791,6 +812,22 @@ class LedgerMachine(RuleBasedStateMachine):
             if world.do("revoke", slot, line=line):
                 assert slot.state is State.CLOSING
 
+    @rule(
+        of_all=st.booleans(),
+        pick=PICK,
+        limit=st.sampled_from([None, 1, 2, 3]),
+        due=st.sampled_from([0.0, 5.0, 300.0]),
+    )
+    def teach(self, of_all: bool, pick: int, limit: int | None, due: float) -> None:
+        """The limiter tells what is known now: lessons come, rise, fall, and are put to a test."""
+        world = self.world
+        tenant = None if of_all else picked(world.tenants, pick)
+        world.do("taught", tenant, limit, inf if limit is None else world.now + due)
+
+    @rule(with_idle=st.integers(0, 3), in_use=st.integers(0, 3))
+    def other_processes_need_some(self, with_idle: int, in_use: int) -> None:
+        self.world.make_room(with_idle, max(with_idle, in_use))
+
     @rule()
     def dispatch(self) -> None:
         self.world.dispatch()
@@ -880,8 +917,8 @@ def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
 def crowded(places: int) -> World:
     """Two pools at a full address, with something of everything and work for the next pump.
 
-    Of pool a: one session that is held, one that has settled, a lesson to forget. Of pool b: one
-    that is held, one that was just given. Two of a and one of b wait.
+    Of pool a: one session that is held, one that has settled, a lesson that comes due. Of pool b:
+    one that is held, one that was just given. Two of a and one of b wait.
     """
     world = World(places)
     a, b = world.pool(4), world.pool(4)
@@ -892,7 +929,8 @@ def crowded(places: int) -> World:
     refused = world.enter(a, "refused")
     world.refuse(world.claimed(State.OPENING)[0], 0.0, None, "user")
     world.leave(refused)
-    world.now += LEARNED_FOR - 1.0
+    world.do("taught", a, 2, world.now + 300.0)
+    world.now += 299.0
     world.work()
     assert a.learned == 2
     for place, loan in world.held[2 * places :]:

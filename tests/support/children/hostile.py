@@ -1,0 +1,560 @@
+"""Child process: an FTP server that misbehaves, each case at one point and in one way.
+
+Usage: ``hostile.py SEED``. Says ``{"pid": …}`` when it is ready and answers each line on stdin, a
+JSON object, with one line. Ends when stdin is closed.
+
+* ``{"do": "cases", "first": n, "count": m}``: listen for these cases, each on a port of its own
+  (and close those of before). Answers with port, phase, deed and action of each. What a case does
+  follows from seed and number alone.
+* ``{"do": "peer", "phase": …, "deed": …}``: listen for one peer that misbehaves as told.
+* ``{"do": "held"}``: how many control connections the other side has not closed.
+
+A deed is a malformed, late, endless or missing answer in the place of a proper one. Real servers
+show each of them in a worse moment: proxies and NAT boxes that drop or reset, servers that are
+killed, another protocol behind the port; the rest is what an attacker would send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+RST = struct.pack("ii", 1, 0)
+MOST = 64 << 20
+"""Bytes of an "endless" answer."""
+LONGEST = 30.0
+"""Seconds of an "endless" silence."""
+DRIP = 0.04
+
+PROPER = {
+    "USER": "331 password?", "PASS": "230 welcome", "TYPE": "200 ok", "NOOP": "200 ok",
+    "PWD": '257 "/" is where you are', "CWD": "250 ok", "DELE": "250 gone", "RMD": "250 gone",
+    "MKD": '257 "/made" made', "RNFR": "350 to what?", "RNTO": "250 renamed", "QUIT": "221 bye",
+    "SIZE": "213 {size}", "FEAT": "211-Features:\r\n SIZE\r\n MLSD\r\n211 End", "SYST": "215 UNIX",
+    "REST": "350 ok",
+}  # fmt: skip
+DATA = {"STOR", "RETR", "LIST", "MLSD", "NLST"}
+LISTING = {
+    "MLSD": b"type=dir;modify=20260101000000; a\r\ntype=file;size=3;modify=20260101000000; b\r\n",
+    "LIST": b"-rw-r--r-- 1 u g 3 Jan 01 00:00 b\r\ndrwxr-xr-x 2 u g 4096 Jan 01 00:00 a\r\n",
+    "NLST": b"a\r\nb\r\n",
+    "RETR": b"0123456789" * 2000,
+}
+CODES = (
+    "000", "099", "600", "999", "abc", "2x0", "\u00b2\u00b2\u2070", "\u0662\u0662\u0660", "20", "2",
+    "", "-1", " 220", "421", "530", "550", "450", "500", "502", "553", "452", "120", "331", "227",
+    "150", "226", "257", "221", "250",
+)  # fmt: skip
+ANSWERS = {
+    "EPSV": (
+        "229 no", "229 ()", "229 (", "229 (|||)", "229 (||||)", "229 (|||0|)", "229 (|||99999|)",
+        "229 (|||x|)", "229 (|||-5|)", "229 (|||" + "9" * 5000 + "|)", "229 (|1|10.0.0.1|21|)",
+        "229 |||21|", "229 (|||\u0661\u0662|)", "229 )(", "229 (\x00\x00\x0021\x00)",
+    ),
+    "PASV": (
+        "227 no", "227 (1,2,3)", "227 (127,0,0,1,0,0)", "227 (256,0,0,1,4,5)",
+        "227 (127,0,0,1,999,999)", "227 (10,9,8,7,0,21)", "227 127,0,0,1,0,1", "227 (::1,4,5)",
+        "227 (" + ",".join(["9" * 1000] * 6) + ")", "227 (-1,-1,-1,-1,-1,-1)", "227 (1,1,1,1,1,1",
+    ),
+    "SIZE": (
+        "213", "213 ", "213 -1", "213 1e9", "213 " + "9" * 5000, "213 \u00b2", "213 0x10",
+        "213 nan", "213 18446744073709551616", "213-1\r\n213 1",
+    ),
+    "PWD": (
+        "257", "257 ", '257 "', '257 ""', '257 "\r"', '257 "a\x00b"', '257 "a""b" x', "257 /bare",
+        '257 "' + "x" * 8000 + '"', '257-"/"\r\n257 "/"', '257 "\x1b[31m"',
+    ),
+    "STOR": ("150 (" + "9" * 5000 + " bytes)", "125 go", "200 ok", "226 done"),
+    "RETR": ("150 b (" + "9" * 5000 + " bytes)", "150 b (-3 bytes)", "125 go", "226 done"),
+}  # fmt: skip
+ANSWERS["MKD"] = ANSWERS["PWD"]
+LINES = (
+    b"type=file;size=\xc2\xb2;modify=99999999999999; x", b"type=file;size=" + b"9" * 5000 + b"; x",
+    b"-rw-r--r-- 1 u g " + b"9" * 5000 + b" Jan 01 00:00 x", b"type=;=;;; ", b";", b" ", b"total",
+    b"type=file;modify=20260230256199; x", b"type=dir; ../../etc", b"type=file; \x1b[2J\xff\x00",
+    b"01-01-26  10:00AM  99999999999999999999999 x", b"-rw-r--r-- x", b"\xff\xfe\x00\x00",
+)  # fmt: skip
+
+CONTROL_DEEDS = (
+    "silent", "drip", "drip_lines", "drip_proper", "fin", "fin_middle", "rst", "code", "code",
+    "garbage", "other_protocol", "endless_line", "endless_lines", "endless_replies", "multi",
+    "extra", "extra", "control_characters", "no_newline", "no_newline_fin", "bare_cr", "numbers",
+    "long", "echo", "answer", "answer", "bytewise", "late_extra",
+)  # fmt: skip
+DATA_DEEDS = (
+    "data_silent", "data_refused", "data_rst", "data_fin", "data_garbage", "data_lines",
+    "data_line_endless", "data_drip", "data_no_final", "data_final_first", "data_half_rst",
+)  # fmt: skip
+PHASES = (
+    "greeting", "USER", "PASS", "TYPE", "PWD", "CWD", "EPSV", "PASV", "STOR", "RETR", "LIST",
+    "MLSD", "NLST", "SIZE", "RNFR", "RNTO", "MKD", "DELE", "RMD", "NOOP", "QUIT", "FEAT", "final",
+)  # fmt: skip
+ACTIONS = {
+    "greeting": ("upload", "acquire", "list", "raw_pwd"),
+    "USER": ("upload", "acquire", "batch"),
+    "PASS": ("upload", "acquire", "batch"),
+    "TYPE": ("upload", "list", "raw_size"),
+    "PWD": ("getcwd", "exists", "raw_pwd", "raw_cwd"),
+    "CWD": ("exists", "chdir", "raw_cwd"),
+    "EPSV": ("upload", "list", "raw_nlst"),
+    "PASV": ("upload", "list", "raw_nlst"),
+    "STOR": ("upload", "put", "batch", "raw_stor"),
+    "RETR": ("raw_retr",),
+    "LIST": ("list", "raw_dir"),
+    "MLSD": ("list", "raw_mlsd"),
+    "NLST": ("raw_nlst",),
+    "SIZE": ("upload", "size", "exists", "raw_size"),
+    "RNFR": ("upload", "rename"),
+    "RNTO": ("upload", "batch", "rename", "replace"),
+    "MKD": ("makedirs", "mkdir", "raw_mkd"),
+    "DELE": ("remove", "upload"),
+    "RMD": ("rmdir",),
+    "NOOP": ("twice",),
+    "QUIT": ("upload", "acquire", "raw_quit", "list"),
+    "FEAT": ("raw_feat",),
+    "final": ("upload", "list", "raw_nlst", "raw_stor"),
+}
+
+
+class Gone(Exception):
+    """This connection is over."""
+
+
+class Case:
+    """What one listener does to all who connect."""
+
+    def __init__(self, phase: str, deed: str, action: str, generator: random.Random) -> None:
+        self.phase = phase
+        self.deed = deed
+        self.action = action
+        self.random = generator
+        self.times = generator.choice((1, 1, 2, 1000))
+        self.data_port: int | None = None
+
+    @classmethod
+    def of(cls, seed: str, number: int) -> Case:
+        """Draw a case; the same for the same seed and number."""
+        generator = random.Random(f"{seed}/{number}")
+        phase = generator.choice(PHASES)
+        deed = generator.choice(CONTROL_DEEDS)
+        if phase in DATA and generator.random() < 0.6:
+            deed = generator.choice(DATA_DEEDS)
+        return cls(phase, deed, generator.choice(ACTIONS[phase]), generator)
+
+    def due(self, phase: str) -> bool:
+        """True if the deed is to be done now."""
+        if phase != self.phase or self.times <= 0:
+            return False
+        self.times -= 1
+        return True
+
+
+class Talk:
+    """One control connection."""
+
+    def __init__(
+        self, case: Case, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.case = case
+        self.reader = reader
+        self.writer = writer
+        self.line = ""
+        self.size = 0
+        self.passive: asyncio.Server | None = None
+        self.data: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+        self.data = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Talk until the client or the case ends it."""
+        await self.say("greeting", "220 hostile")
+        while raw := await self.reader.readline():
+            self.line = raw.decode("utf-8", "replace").strip()
+            verb, _, _ = self.line.partition(" ")
+            await self.command(verb.upper())
+            if verb.upper() == "QUIT":
+                return
+
+    async def command(self, verb: str) -> None:
+        """Answer one command."""
+        if verb in DATA and not (verb == "MLSD" and self.case.phase == "LIST"):
+            await self.transfer(verb)
+        elif verb in ("EPSV", "PASV") and not (verb == "EPSV" and self.case.phase == "PASV"):
+            port = await self.listen()
+            if verb == "EPSV":
+                await self.say(verb, f"229 ok (|||{port}|)")
+            else:
+                host = self.writer.get_extra_info("sockname")[0].replace(".", ",")
+                await self.say(verb, f"227 ok ({host},{port >> 8},{port & 255})")
+        else:
+            await self.say(verb, PROPER.get(verb, "502 no").format(size=self.size))
+
+    async def say(self, phase: str, proper: str) -> None:
+        """Answer properly, or do the deed."""
+        data = proper.encode() + b"\r\n"
+        if self.case.due(phase):
+            await getattr(self, self.case.deed)(data)
+        else:
+            await self.send(data)
+
+    async def send(self, data: bytes) -> None:
+        """Send in one piece."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    # -- deeds on the control connection: `proper` is what was to be said --------------------------
+
+    async def silent(self, proper: bytes) -> None:
+        """Say nothing."""
+        await asyncio.sleep(LONGEST)
+        raise Gone
+
+    async def drip(self, proper: bytes) -> None:
+        """A line without end, slowly."""
+        await self.send(proper[:4])
+        await self.flood(b"a", DRIP)
+
+    async def drip_lines(self, proper: bytes) -> None:
+        """A reply without end, slowly."""
+        await self.flood(proper[:3] + b"-and\r\n", DRIP)
+
+    async def drip_proper(self, proper: bytes) -> None:
+        """What was to be said, slowly."""
+        await self.bytewise(proper, DRIP)
+
+    async def bytewise(self, proper: bytes, pause: float = 0.0) -> None:
+        """What was to be said, in packets of one byte."""
+        for byte in proper:
+            await self.send(bytes([byte]))
+            await asyncio.sleep(pause)
+
+    async def fin(self, proper: bytes) -> None:
+        """Close."""
+        raise Gone
+
+    async def fin_middle(self, proper: bytes) -> None:
+        """Close in the middle of a reply."""
+        await self.send(proper[: self.case.random.randrange(len(proper))])
+        raise Gone
+
+    async def rst(self, proper: bytes) -> None:
+        """Reset."""
+        _reset(self.writer)
+        raise Gone
+
+    async def code(self, proper: bytes) -> None:
+        """Another code."""
+        await self.send(self.case.random.choice(CODES).encode() + proper[3:])
+
+    async def garbage(self, proper: bytes) -> None:
+        """Bytes."""
+        end = self.case.random.choice((b"", b"\n", b"\r\n"))
+        await self.send(self.case.random.randbytes(self.case.random.randrange(300)) + end)
+
+    async def other_protocol(self, proper: bytes) -> None:
+        """Another protocol."""
+        words = (b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\n")
+        await self.send(self.case.random.choice(words))
+
+    async def endless_line(self, proper: bytes) -> None:
+        """A line without end."""
+        await self.send(proper[:4])
+        await self.flood(b"A" * 65536)
+
+    async def endless_lines(self, proper: bytes) -> None:
+        """A reply without end."""
+        line = proper[:3] + self.case.random.choice((b"-\r\n", b"-aaaaaaaaaaaaa\r\n", b"-\n"))
+        await self.flood(line * 2000)
+
+    async def endless_replies(self, proper: bytes) -> None:
+        """Replies without end."""
+        await self.flood(proper * 500)
+
+    async def multi(self, proper: bytes) -> None:
+        """Several lines, badly."""
+        forms = (
+            b"%s-a\r\n331-b\r\n230 c\r\n%s end\r\n", b"%s-a\r\n%s-b\r\n", b"%s-\r\n\r\n%s x\r\n",
+            b"%s-a\r\n%s\r\n", b"%s-a\n%s -b\n", b"%s-a\r\n %s b\r\n221 x\r\n", b"-\r\n%s%s\r\n",
+        )  # fmt: skip
+        form = self.case.random.choice(forms)
+        await self.send(form.replace(b"%s", proper[:3]))
+
+    async def extra(self, proper: bytes) -> None:
+        """One reply too many."""
+        await self.send(proper + self.case.random.choice((proper, b"226 done\r\n", b"421 bye\r\n")))
+
+    async def late_extra(self, proper: bytes) -> None:
+        """One reply too many, a moment later."""
+        await self.send(proper)
+        await asyncio.sleep(0.02)
+        await self.send(b"226 done\r\n")
+
+    async def control_characters(self, proper: bytes) -> None:
+        """What a terminal would obey, in a refusal."""
+        code = self.case.random.choice((b"550", b"421", b"530", b"999", proper[:3]))
+        await self.send(code + b" \x1b]0;owned\x07\x1b[2J\x00\r\x9b31m\xff\xe2\x80\xae\x08\r\n")
+
+    async def no_newline(self, proper: bytes) -> None:
+        """A line that does not end."""
+        await self.send(proper.rstrip())
+        await self.silent(proper)
+
+    async def no_newline_fin(self, proper: bytes) -> None:
+        """A line that ends with the connection."""
+        await self.send(proper.rstrip())
+        raise Gone
+
+    async def bare_cr(self, proper: bytes) -> None:
+        """CR for CRLF."""
+        await self.send(proper.replace(b"\r\n", self.case.random.choice((b"\r", b"\n", b"\r\r\n"))))
+
+    async def numbers(self, proper: bytes) -> None:
+        """Numbers that cannot be."""
+        number = self.case.random.choice((b"9" * 5000, b"-7", b"", b"1.5", b"\xc2\xb2"))
+        await self.send(proper[:4] + b"%s (%s bytes)\r\n" % (number, number))
+
+    async def long(self, proper: bytes) -> None:
+        """Near the longest line."""
+        await self.send(
+            proper.rstrip() + b"x" * self.case.random.choice((7000, 8190, 9000)) + b"\r\n"
+        )
+
+    async def echo(self, proper: bytes) -> None:
+        """Repeat the command, as servers do that do not know it."""
+        code = self.case.random.choice((b"500", b"530", b"421", b"599"))
+        await self.send(code + b" '" + self.line.encode() + b"': what?\r\n")
+
+    async def answer(self, proper: bytes) -> None:
+        """An answer without sense to this command."""
+        answers = ANSWERS.get(self.case.phase, CODES)
+        await self.send(self.case.random.choice(answers).encode() + b"\r\n")
+
+    async def flood(self, data: bytes, pause: float = 0.0) -> None:
+        """Send it over and over."""
+        for _ in range(MOST // len(data)):
+            await self.send(data)
+            await asyncio.sleep(pause)
+        raise Gone
+
+    # -- data connections --------------------------------------------------------------------------
+
+    async def listen(self) -> int:
+        """Open a passive port."""
+        await self.stop_listening()
+        host = self.writer.get_extra_info("sockname")[0]
+        if self.case.deed == "data_refused" and self.case.times > 0:
+            with socket.socket() as sock:
+                sock.bind((host, 0))
+                return int(sock.getsockname()[1])
+
+        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.data.put_nowait((reader, writer))
+
+        self.passive = await asyncio.start_server(accepted, host, 0, limit=65536)
+        return int(self.passive.sockets[0].getsockname()[1])
+
+    async def stop_listening(self) -> None:
+        """Close the passive port and what came to it."""
+        if self.passive is not None:
+            self.passive.close()
+            self.passive = None
+        while not self.data.empty():
+            self.data.get_nowait()[1].close()
+
+    async def transfer(self, verb: str) -> None:
+        """A whole transfer, properly or not."""
+        if self.case.deed.startswith("data_") and self.case.due(verb):
+            deed: Callable[[str], Awaitable[None]] = getattr(self, self.case.deed)
+            await deed(verb)
+            return
+        await self.say(verb, "150 go")
+        reader, writer = await asyncio.wait_for(self.data.get(), 5)
+        try:
+            if verb == "STOR":
+                self.size = 0
+                while chunk := await reader.read(65536):
+                    self.size += len(chunk)
+            else:
+                writer.write(LISTING[verb])
+                await writer.drain()
+        finally:
+            writer.close()
+        await self.say("final", "226 done")
+
+    @contextlib.asynccontextmanager
+    async def begun(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Say 150 and have the data connection."""
+        await self.send(b"150 go\r\n")
+        reader, writer = await asyncio.wait_for(self.data.get(), 5)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+    async def data_silent(self, verb: str) -> None:
+        """Neither read nor write."""
+        async with self.begun() as (_, writer):
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await asyncio.sleep(LONGEST)
+
+    async def data_refused(self, verb: str) -> None:
+        """It never gets so far."""
+        await self.send(b"425 no data connection\r\n")
+
+    async def data_rst(self, verb: str) -> None:
+        """Reset at once."""
+        async with self.begun() as (_, writer):
+            _reset(writer)
+        await self.send(self.case.random.choice((b"426 cut\r\n", b"226 done\r\n", b"552 full\r\n")))
+
+    async def data_half_rst(self, verb: str) -> None:
+        """Half of it, then a reset, and nothing more."""
+        async with self.begun() as (_, writer):
+            writer.write(LISTING.get(verb, b"x" * 100)[:40])
+            await asyncio.sleep(0.01)
+            _reset(writer)
+        raise Gone
+
+    async def data_fin(self, verb: str) -> None:
+        """End at once, as if that were all."""
+        async with self.begun():
+            pass
+        await self.send(b"226 done\r\n")
+
+    async def data_garbage(self, verb: str) -> None:
+        """Bytes for a listing."""
+        async with self.begun() as (_, writer):
+            writer.write(self.case.random.randbytes(5000))
+        await self.send(b"226 done\r\n")
+
+    async def data_lines(self, verb: str) -> None:
+        """Lines for a listing, each of them wrong."""
+        async with self.begun() as (_, writer):
+            writer.write(b"\r\n".join(self.case.random.choices(LINES, k=10)))
+        await self.send(b"226 done\r\n")
+
+    async def data_line_endless(self, verb: str) -> None:
+        """A listing of one line."""
+        async with self.begun() as (_, writer):
+            for _ in range(MOST // 65536):
+                writer.write(b"a" * 65536)
+                await writer.drain()
+        await self.send(b"226 done\r\n")
+
+    async def data_drip(self, verb: str) -> None:
+        """A listing without end, slowly."""
+        async with self.begun() as (_, writer):
+            for _ in range(int(1.5 / DRIP)):
+                writer.write(b"a\n")
+                await writer.drain()
+                await asyncio.sleep(DRIP)
+        await self.send(b"226 done\r\n")
+
+    async def data_no_final(self, verb: str) -> None:
+        """All data, and then nothing."""
+        async with self.begun() as (reader, writer):
+            if verb == "STOR":
+                await reader.read()
+            else:
+                writer.write(LISTING[verb])
+        await asyncio.sleep(LONGEST)
+
+    async def data_final_first(self, verb: str) -> None:
+        """The final reply before any data."""
+        await self.send(b"150 go\r\n226 done\r\n")
+        await asyncio.sleep(0.01)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+    writer.transport.abort()
+
+
+class Host:
+    """All listeners, and what is connected to them."""
+
+    def __init__(self, seed: str) -> None:
+        self.seed = seed
+        self.held = 0
+        self.servers: list[asyncio.Server] = []
+
+    async def open(self, case: Case, ip: str) -> dict[str, Any]:
+        """Listen for one case."""
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            session = Talk(case, reader, writer)
+            # A client that goes away ends whatever is being done to it.
+            work = asyncio.ensure_future(session.run())
+            self.held += 1
+            try:
+                while not work.done():
+                    await asyncio.wait([work], timeout=0.05)
+                    if _left(writer):
+                        work.cancel()
+                with contextlib.suppress(
+                    Gone, OSError, TimeoutError, asyncio.CancelledError, asyncio.LimitOverrunError
+                ):
+                    await work
+            finally:
+                await session.stop_listening()
+                writer.close()
+                self.held -= 1
+
+        server = await asyncio.start_server(talk, ip, 0, limit=65536)
+        self.servers.append(server)
+        port = server.sockets[0].getsockname()[1]
+        return {
+            "ip": ip, "port": port, "phase": case.phase, "deed": case.deed, "action": case.action,
+        }  # fmt: skip
+
+    async def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Do one command."""
+        if command["do"] == "held":
+            return {"held": self.held}
+        if command["do"] == "peer":
+            case = Case(command["phase"], command["deed"], "", random.Random(1))
+            case.times = command.get("times", 1000)
+            return await self.open(case, "127.0.0.1")
+        for server in self.servers:
+            server.close()
+        self.servers = []
+        first, count = command["first"], command["count"]
+        # No address twice: the pool remembers what it learned of one.
+        ips = [
+            f"127.{1 + n // 16384}.{n // 128 % 128}.{1 + n % 128}"
+            for n in range(first, first + count)
+        ]
+        cases = [Case.of(self.seed, number) for number in range(first, first + count)]
+        opened = [await self.open(case, ip) for case, ip in zip(cases, ips, strict=True)]
+        return {"cases": opened}
+
+
+def _left(writer: asyncio.StreamWriter) -> bool:
+    """True if the client has closed or reset the connection; asyncio tells only those who read."""
+    sock = writer.get_extra_info("socket")
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    except OSError:
+        return True
+    return bool(info[0] != 1)  # not ESTABLISHED
+
+
+async def main(seed: str) -> None:
+    """Obey until stdin is closed."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    stdin = asyncio.StreamReader(limit=1 << 20)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    host = Host(seed)
+    print(json.dumps({"ready": True}), flush=True)
+    while line := await stdin.readline():
+        print(json.dumps(await host.obey(json.loads(line))), flush=True)
+
+
+asyncio.run(main(sys.argv[1]))

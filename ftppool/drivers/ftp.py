@@ -130,6 +130,8 @@ class FTPWire:
         self._control.reader.until = time.monotonic() + self._timeouts.io
         ftp = self._new_handle()
         self._control.login_reply = ftp._log_in(self._target.user, password)
+        if self._control.reader.buffered:
+            ftp._unasked(self._control)
         self._control.reader.until = None
         self._control.tainted = False  # by USER and PASS, which are not for borrowers
 
@@ -139,11 +141,11 @@ class FTPWire:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
         return self._control.clean and not _readable(self._control.sock)
 
-    def check(self) -> bool:
+    def check(self, limit: float) -> bool:
         """Send NOOP; the borrower waits, so it must not take long."""
         ftp = self._new_handle()
         try:
-            self._control.sock.settimeout(self._timeouts.quit)
+            self._control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd("NOOP")
             self._control.sock.settimeout(self._timeouts.io)
         except ftplib.all_errors:
@@ -152,12 +154,12 @@ class FTPWire:
             ftp._give_back()
         return self._control.clean
 
-    def lend(self) -> LeasedFTP:
+    def lend(self, limit: float) -> LeasedFTP:
         """Hand out a fresh object on the connection, in the login directory."""
         control = self._control
         ftp = self._new_handle()
         if control.moved:
-            control.sock.settimeout(self._timeouts.quit)
+            control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd(f"CWD {control.home}")
             control.sock.settimeout(self._timeouts.io)
             control.moved = False

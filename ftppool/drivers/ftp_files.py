@@ -6,6 +6,7 @@ import contextlib
 import ftplib
 import re
 import socket
+import time
 from calendar import timegm
 from collections.abc import Callable, Iterator
 from time import strptime
@@ -31,6 +32,8 @@ LISTING_CHUNK = 16 * 1024
 SLOWEST_COMMIT = 1 << 20
 """Bytes per second that a server may take to commit a file before it must have said 226."""
 
+SLOWEST_LISTING = 1 << 10
+"""Bytes per second of a listing that goes on for longer than one reply may take."""
 MOST_ENTRIES = 1_000_000
 """Lines of one directory listing."""
 
@@ -157,10 +160,13 @@ class FTPFiles:
         """Lines of a listing as they come, within bounds: it all ends up in memory."""
         buffer = memoryview(bytearray(LISTING_CHUNK))
         rest, size, number = b"", 0, 0
+        end = time.monotonic() + self._io_timeout
         while count := self._receive(data, buffer, path):
             size += count
             *lines, rest = (rest + buffer[:count]).split(b"\n")
             number += len(lines)
+            if time.monotonic() > end + size / SLOWEST_LISTING:
+                raise self._lost(path, Phase.TRANSFER, "the listing hardly gets on")
             if size > LONGEST_LISTING or number > MOST_ENTRIES or len(rest) > LONGEST_LINE:
                 raise TransferError(
                     f"{path}: a listing of over {LONGEST_LISTING >> 20} MiB, {MOST_ENTRIES:,} "

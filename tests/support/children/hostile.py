@@ -38,7 +38,7 @@ PROPER = {
     "PWD": '257 "/" is where you are', "CWD": "250 ok", "DELE": "250 gone", "RMD": "250 gone",
     "MKD": '257 "/made" made', "RNFR": "350 to what?", "RNTO": "250 renamed", "QUIT": "221 bye",
     "SIZE": "213 {size}", "FEAT": "211-Features:\r\n SIZE\r\n MLSD\r\n211 End", "SYST": "215 UNIX",
-    "REST": "350 ok",
+    "REST": "350 ok", "CDUP": "250 ok",
 }  # fmt: skip
 DATA = {"STOR", "RETR", "LIST", "MLSD", "NLST"}
 LISTING = {
@@ -168,6 +168,7 @@ class Talk:
         self.line = ""
         self.size = 0
         self.passive: asyncio.Server | None = None
+        self.sockets: list[socket.socket] = []
         self.data: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
         self.data = asyncio.Queue()
 
@@ -353,17 +354,33 @@ class Talk:
                 sock.bind((host, 0))
                 return int(sock.getsockname()[1])
 
+        if self.case.deed == "data_unreachable":
+            return self.deaf(host)
+
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.data.put_nowait((reader, writer))
 
         self.passive = await asyncio.start_server(accepted, host, 0, limit=65536)
         return int(self.passive.sockets[0].getsockname()[1])
 
+    def deaf(self, host: str) -> int:
+        """Open a port whose queue is full: nothing answers, as behind a firewall."""
+        listener = socket.socket()
+        listener.bind((host, 0))
+        listener.listen(0)
+        self.sockets = [listener, *(socket.socket() for _ in range(3))]
+        for sock in self.sockets[1:]:
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        return int(listener.getsockname()[1])
+
     async def stop_listening(self) -> None:
         """Close the passive port and what came to it."""
         if self.passive is not None:
             self.passive.close()
             self.passive = None
+        while self.sockets:
+            self.sockets.pop().close()
         while not self.data.empty():
             self.data.get_nowait()[1].close()
 

@@ -255,6 +255,16 @@ class LeasedFTP(FTP):
                 control.type = self._wanted_type = self._new_type
             self._new_type = None
 
+    @override
+    def delete(self, filename: str) -> str:
+        with _legible(self._held()):
+            return super().delete(filename)
+
+    @override
+    def rename(self, fromname: str, toname: str) -> str:
+        with _legible(self._held()):
+            return super().rename(fromname, toname)
+
     # -- data connections --------------------------------------------------------------------------
 
     @override

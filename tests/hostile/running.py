@@ -30,6 +30,7 @@ ACQUIRE, CONNECT, IO, QUIT, CLOSE = 1.0, 0.25, 0.25, 0.15, 1.0
 SLACK = 1.5
 """Seconds that a busy machine may add to any limit."""
 ATTEMPTS = 2
+ONCE = RetryPolicy(attempts=1, first_wait=0.01, max_wait=0.05, busy_total=0.5)
 AT_A_TIME = 48
 CHUNK = 240
 

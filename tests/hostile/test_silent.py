@@ -21,12 +21,20 @@ from ftppool import (
     FTPPoolError,
     PoolTimeout,
     RemoteRejected,
-    RetryPolicy,
     ServerBusy,
 )
-from tests.hostile.running import ACQUIRE, CLOSE, CONNECT, IO, QUIT, SLACK, Hostile, pool_for
+from tests.hostile.running import (
+    ACQUIRE,
+    CLOSE,
+    CONNECT,
+    IO,
+    ONCE,
+    QUIT,
+    SLACK,
+    Hostile,
+    pool_for,
+)
 
-ONCE = RetryPolicy(attempts=1, first_wait=0.01, max_wait=0.05, busy_total=0.5)
 QUIET = ("silent", "drip", "drip_lines")
 """Says nothing; a line without end, a byte at a time; a reply without end, a line at a time."""
 LOUD = ("endless_line", "endless_lines", "endless_replies")

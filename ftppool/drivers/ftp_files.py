@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from ftppool.drivers.base import Entry, reset
 from ftppool.drivers.ftp_lease import LONGEST_LISTING, LeasedFTP
-from ftppool.drivers.replies import LONGEST_LINE, legible, parse_number
+from ftppool.drivers.replies import LONGEST_LINE, decode, legible, parse_number
 from ftppool.errors import (
     ConfigError,
     ConnectionLost,
@@ -150,7 +150,7 @@ class FTPFiles:
             data = self._ftp.transfercmd(f"{command} {path}".rstrip())
         with data:
             for raw in self._lines(data, path):
-                entry = parse(raw.decode(self._ftp.encoding, "surrogateescape").rstrip("\r"))
+                entry = parse(decode(raw, self._ftp.encoding).rstrip("\r"))
                 if entry is not None and _is_name(entry.name):
                     entries.append(entry)
         self._final_reply(path, 0, None)

@@ -13,7 +13,7 @@ import time
 from ftplib import error_proto
 
 __all__ = ["BIGGEST", "LONGEST_LINE", "LONGEST_REPLY", "ReplyReader"]
-__all__ += ["check_announcement", "legible", "parse_epsv", "parse_number", "parse_pasv"]
+__all__ += ["check_announcement", "decode", "legible", "parse_epsv", "parse_number", "parse_pasv"]
 
 CHUNK = 8192
 LONGEST_LINE = 8192
@@ -137,7 +137,15 @@ class ReplyReader:
             self._buffer += data
         cut = self._buffer.find(b"\n", 0, limit) + 1 or min(limit, len(self._buffer))
         line, self._buffer = self._buffer[:cut], self._buffer[cut:]
-        return line.decode(self._encoding, "surrogateescape")
+        return decode(line, self._encoding)
+
+
+def decode(raw: bytes, encoding: str) -> str:
+    """Return text; bytes that are none are kept."""
+    try:
+        return raw.decode(encoding, "surrogateescape")
+    except UnicodeError:  # ISO 2022: there are escape sequences that no error handler gets over
+        return raw.decode("ascii", "surrogateescape")
 
 
 def parse_epsv(reply: str) -> int:

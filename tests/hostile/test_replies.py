@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ftplib
+import random
 import socket
 import threading
 import traceback
@@ -120,6 +121,14 @@ def test_a_reply_comes_however_it_is_cut(packets: list[bytes], reply: str) -> No
 def test_what_does_not_begin_with_a_code_is_no_reply(line: bytes) -> None:
     with pytest.raises(ftplib.error_proto):
         read(line + b"\r\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "shift_jis", "iso2022_jp", "gb18030"])
+def test_no_bytes_are_too_bad_for_an_encoding(encoding: str) -> None:
+    FTPConfig(encoding=encoding)
+    for number in range(500):
+        noise = random.Random(number).randbytes(6).replace(b"\n", b"\x1b")
+        assert read(b"550 \x1b$B" + noise + b"\r\n", encoding=encoding)
 
 
 @pytest.mark.parametrize("packets", [[b""], [b"220-a\r\n", b""]])

@@ -60,7 +60,8 @@ class FTPPool:
         ftp: Settings of the FTP protocol.
         acquire_timeout: Seconds to wait for a session (default 60).
         connect_timeout: Seconds for the TCP connect, and for the greeting (default 15).
-        io_timeout: Seconds of silence after which a connection counts as lost (default 60).
+        io_timeout: Seconds for one whole reply, for the login, and of silence on a data connection,
+            after which a connection counts as lost (default 60).
         quit_timeout: Seconds for the polite end of a session (default 3).
         close_timeout: Seconds for ``close()`` as a whole (default 10).
         max_idle: Seconds that an unused session is kept (default 30); 0: QUIT on every release.

@@ -8,7 +8,7 @@ import secrets
 from ftppool.errors import ConfigError
 from ftppool.target import check_remote_name
 
-__all__ = ["PART_NAME", "check_part_name", "part_path"]
+__all__ = ["PART_NAME", "check_part_name", "new_token", "part_path"]
 
 PART_NAME = ".{name}.{token}.part"
 LONGEST_NAME = 255
@@ -33,16 +33,24 @@ def check_part_name(pattern: str) -> str:
     return pattern
 
 
-def part_path(remote: str, pattern: str = PART_NAME, *, dotless: bool = False) -> str:
-    """Return a new part path in the same directory as `remote`.
+def new_token() -> str:
+    """Return what tells the parts of one upload from all others."""
+    return secrets.token_hex(4)
+
+
+def part_path(
+    remote: str, pattern: str = PART_NAME, *, dotless: bool = False, token: str | None = None
+) -> str:
+    """Return a part path in the same directory as `remote`.
 
     Args:
         remote: The path that the file will have in the end.
         pattern: How the name is made; ``{name}`` is shortened to fit 255 bytes.
         dotless: Leave out leading dots, for servers that refuse hidden files.
+        token: Tells it from other parts; None for a new one.
     """
     directory, name = posixpath.split(remote)
-    token = secrets.token_hex(4)
+    token = token or new_token()
     pattern = pattern.lstrip(".") if dotless else pattern
     frame = len(pattern.format(name="", token=token).encode())
     part = pattern.format(name=_shorten(name, LONGEST_NAME - frame), token=token)

@@ -73,7 +73,7 @@ class Ledger:
 
     def take(self, tenant: Tenant, owner: Owner, now: float) -> Place | None:
         """Lend a session that nobody uses, if nobody waits either: :meth:`wait` and ``accept``."""
-        if self.waiters or tenant.closed:
+        if self.waiters:
             return None
         place = self._free_place(tenant, now)
         if place is not None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
-import select
 import socket
-import sys
 import time
 
-from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down
+from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down, wait_for
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
 from ftppool.drivers.replies import ReplyReader
@@ -223,11 +221,7 @@ def _reply(phase: Phase, error: BaseException) -> Reply:
 
 def _readable(sock: socket.socket) -> bool:
     try:
-        if sys.platform == "win32":
-            return bool(select.select([sock], [], [], 0)[0])
-        poller = select.poll()
-        poller.register(sock, select.POLLIN)
-        return bool(poller.poll(0))
+        return wait_for(sock, 0)
     except (OSError, ValueError):
         return True  # closed: as good as an EOF
 

@@ -83,7 +83,7 @@ class Control:
     moved: bool = False
     restarting: bool = False
     no_epsv: bool = False
-    data: weakref.WeakSet[DataSocket] = field(default_factory=weakref.WeakSet)
+    data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
 
     @property
     def clean(self) -> bool:
@@ -98,7 +98,7 @@ class Control:
         )
 
     @property
-    def open_data(self) -> list[DataSocket]:
+    def open_data(self) -> list[socket.socket]:
         """Data connections that nobody has closed."""
         return [sock for sock in self.data if sock.fileno() != -1]
 
@@ -228,13 +228,29 @@ class LeasedFTP(FTP):
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
-        control = self._held()
         sock, size = super().ntransfercmd(cmd, rest)
+        return self._adopt_data(sock), size
+
+    def _adopt_data(self, sock: socket.socket) -> socket.socket:
+        """Make a data connection of a socket: every one passes through here.
+
+        The socket is connected and the command that uses it has been sent. Over TLS this is the
+        handshake, bounded by the socket's time-out; see :class:`LeasedFTPTLS`.
+
+        Returns:
+            What the bytes of the file go through. Left by an exception, it closes with RST; else
+            (over TLS) it says close_notify first.
+
+        Raises:
+            OSError: The handshake failed; the socket is closed, the session is tainted, and the
+                server's reply to the command is still to be read.
+        """
+        control = self._held()
         timeout = sock.gettimeout()
         data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         data.settimeout(timeout)
         control.data.add(data)
-        return data, size
+        return data
 
     @override
     def makepasv(self) -> tuple[str, int]:

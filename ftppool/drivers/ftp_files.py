@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from time import strptime
 from typing import BinaryIO
 
-from ftppool.drivers.base import Entry, reset
+from ftppool.drivers.base import Entry
 from ftppool.drivers.ftp_lease import LeasedFTP
 from ftppool.errors import (
     ConnectionLost,
@@ -56,7 +56,7 @@ class FTPFiles:
                         _send_all(data, chunk)
                     except OSError as error:
                         broken = error
-                        reset(data)
+                        self._ftp._break_off(data)
                         break
                     sent += len(chunk)
                     on_bytes(sent)
@@ -201,6 +201,9 @@ class FTPFiles:
         text = str(error)
         code = int(text[:3]) if text[:3].isdigit() else None
         verdict = classify(Reply(phase, code, text), live=1, worked_before=True)
+        if verdict.rule == "tls-session-reuse" and self._ftp._reuse_worked():
+            # Servers forget TLS sessions in time: a new connection has a new one.
+            return self._lost(path, phase, text)
         kind: type[FTPPoolError] = {
             Kind.STALE: ConnectionLost,
             Kind.BUSY: ServerBusy,

@@ -7,13 +7,16 @@ import types
 import weakref
 from dataclasses import dataclass, field
 from ftplib import CRLF, FTP, error_perm, error_proto
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
 from ftppool.drivers.base import reset
 from ftppool.drivers.replies import ReplyReader
 from ftppool.errors import ConfigError, LeaseReturned
+
+if TYPE_CHECKING:
+    from ftppool.drivers.tls import TLSState
 
 __all__ = ["Control", "DataSocket", "LeasedFTP", "leased_class"]
 
@@ -65,6 +68,7 @@ class Control:
         restarting: True after a REST that no transfer has used yet.
         no_epsv: True once the server has refused EPSV.
         quit_timeout: Seconds for the goodbye.
+        tls: What TLS knows of this session; None in clear text.
     """
 
     sock: socket.socket
@@ -83,6 +87,7 @@ class Control:
     moved: bool = False
     restarting: bool = False
     no_epsv: bool = False
+    tls: TLSState | None = None
     data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
 
     @property
@@ -229,7 +234,11 @@ class LeasedFTP(FTP):
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
         sock, size = super().ntransfercmd(cmd, rest)
-        return self._adopt_data(sock), size
+        try:
+            return self._adopt_data(sock), size
+        except OSError as error:
+            self._explain(error)
+            raise
 
     def _adopt_data(self, sock: socket.socket) -> socket.socket:
         """Make a data connection of a socket: every one passes through here.
@@ -251,6 +260,17 @@ class LeasedFTP(FTP):
         data.settimeout(timeout)
         control.data.add(data)
         return data
+
+    def _break_off(self, data: socket.socket) -> None:
+        """End a data connection so that the server sees a failure."""
+        reset(data)
+
+    def _explain(self, error: OSError) -> None:
+        """A handshake failed: raise the server's reply, which has the reason, if it gave one."""
+
+    def _reuse_worked(self) -> bool:
+        """True if a data connection of this session has resumed its TLS session before."""
+        return False
 
     @override
     def makepasv(self) -> tuple[str, int]:
@@ -331,13 +351,14 @@ class LeasedFTP(FTP):
         return super().login(user, password)
 
 
-_classes: dict[type[FTP], type[LeasedFTP]] = {FTP: LeasedFTP}
+def leased_class(lent: type[LeasedFTP], base: type[FTP] | None) -> type[LeasedFTP]:
+    """Return the class that is lent, on top of the user's own subclass of ftplib's if given."""
+    if base is None or issubclass(lent, base):
+        return lent
+    if (lent, base) not in _classes:
+        made = types.new_class(f"Leased{base.__name__}", (lent, base))
+        _classes[lent, base] = cast("type[LeasedFTP]", made)
+    return _classes[lent, base]
 
 
-def leased_class(base: type[FTP] | None) -> type[LeasedFTP]:
-    """Return :class:`LeasedFTP`, on top of the user's own subclass of ``ftplib.FTP`` if given."""
-    base = base or FTP
-    if base not in _classes:
-        made = types.new_class(f"Leased{base.__name__}", (LeasedFTP, base))
-        _classes[base] = cast("type[LeasedFTP]", made)
-    return _classes[base]
+_classes: dict[tuple[type[LeasedFTP], type[FTP]], type[LeasedFTP]] = {}

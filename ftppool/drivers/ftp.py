@@ -346,7 +346,8 @@ def _reply(phase: Phase, error: BaseException) -> Reply:
     text = str(error)
     if isinstance(error, TimeoutError) and phase is Phase.GREETING:
         # Whoever refuses closes; a server that accepts and says nothing is not reached.
-        return Reply(Phase.CONNECT, None, "connected, but no greeting came in time")
+        words = "connected, but no greeting came in time (as on a port for implicit TLS, ftpsi://)"
+        return Reply(Phase.CONNECT, None, words)
     if isinstance(error, ftplib.Error) and text[:3].isdigit():
         return Reply(phase, int(text[:3]), text)
     return Reply(phase, None, text or type(error).__name__)

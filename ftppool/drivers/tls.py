@@ -168,7 +168,7 @@ def _certificate(sock: socket.socket | None) -> tuple[str, str]:
         digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())).hexdigest()
         facts = chain[0].get_info()
     except (AttributeError, TypeError, ValueError, IndexError, OSError):
-        return "…", "What it showed is not known."
+        return "…", "What the server showed is not known."
     names = ", ".join(str(value) for _, value in facts.get("subjectAltName", ())) or "no names"
     return digest, (
         f"It is for {names} (subject {_name(facts.get('subject'))}), issued by"
@@ -184,14 +184,16 @@ def _name(parts: Any) -> str:
 
 
 def _remedy(what: str, digest: str) -> str:
-    pin = f"tls=TLSConfig(fingerprint={digest!r})"
+    pin = (
+        f"once its administrator has confirmed that SHA-256, tls=TLSConfig(fingerprint={digest!r})"
+    )
     if "mismatch" in what:
-        return f"Write the host as its certificate does; or, if this is the right server, {pin}."
+        return f"Write the host as its certificate does; or, {pin}."
     if "pinned" in what:
         return "Pin the new one if the server's administrator says that it is his."
     if "expired" in what or "not yet valid" in what:
-        return f"Ask the server's administrator for a new one and look at the clock; or {pin}."
-    return f"If this is the right server: tls=TLSConfig(ca_file=…) with its authority, or {pin}."
+        return f"Ask the server's administrator for a new one and look at the clock; or, {pin}."
+    return f"Name its authority with tls=TLSConfig(ca_file=…); or, {pin}."
 
 
 def is_verdict(error: BaseException) -> bool:

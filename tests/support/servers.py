@@ -30,8 +30,8 @@ _KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = 
     "pyftpdlib": (pyftpd.available, pyftpd.Pyftpd),
 }
 KINDS = tuple(_KINDS)
-SECURE_KINDS = ("vsftpd+tls", "proftpd+tls")
-"""Servers that take nothing in clear text, and data connections only if they resume a session."""
+SECURE_KINDS = ("vsftpd+tls", "proftpd+tls", "pyftpdlib+tls")
+"""They take nothing in clear text; the first two want data connections to resume a session."""
 _SCHEMES = {"": "ftp", "tls": "ftps", "implicit": "ftpsi"}
 _POLL = 0.003
 

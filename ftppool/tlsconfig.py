@@ -66,7 +66,9 @@ class TLSConfig:
 
 
 def _digest(fingerprint: object) -> str:
-    digits = re.sub(r"^sha-?256( fingerprint)?[:=/ ]", "", str(fingerprint).strip().lower()).replace(":", "")
+    digits = re.sub(
+        r"^sha-?256( fingerprint)?[:=/ ]", "", str(fingerprint).strip().lower()
+    ).replace(":", "")
     if not re.fullmatch(r"[0-9a-f]{64}", digits):
         raise ConfigError(
             f"TLSConfig: fingerprint={fingerprint!r}: write the certificate's SHA-256 as 64"

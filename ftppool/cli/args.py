@@ -69,7 +69,7 @@ def parse(argv: Sequence[str] | None) -> Options:
 def _tree() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ftppool",
-        description="Upload files over FTP and FTPS with few connections, none of which is left behind.",
+        description="Upload files over FTP(S) with few connections, none of which is left behind.",
         epilog="Begin with 'ftppool demo': it needs no server and no set-up.",
         allow_abbrev=False,
     )

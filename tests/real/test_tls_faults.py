@@ -7,12 +7,17 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 
 import ftppool
-from ftppool import ConnectError, FTPPool, RetryPolicy, TLSError
-from ftppool.drivers.tls import says_nothing
+from ftppool import ConnectError, FTPPool, RetryPolicy, Target, TLSError
+from ftppool.drivers.base import reset
+from ftppool.drivers.ftp_lease import Control
+from ftppool.drivers.ftps_lease import TLSDataSocket
+from ftppool.drivers.replies import ReplyReader
+from ftppool.drivers.tls import TLSPolicy, TLSState, says_nothing
 from tests.conftest import Start
 from tests.support import certificates
 from tests.support.relay import Relay
@@ -139,3 +144,57 @@ def test_a_ticket_that_comes_late_is_not_taken_for_the_end(tmp_path: Path) -> No
         peer.sendall(b"421 Timeout.\r\n")
         assert not says_nothing(client)
     assert not says_nothing(client)
+
+
+Ending = Literal["answers", "says-nothing", "closes", "resets"]
+
+
+def receive(sock: ssl.SSLSocket, ending: Ending, received: bytearray) -> None:
+    """Take a file as a server's data connection; end it as one of those that there are."""
+    while chunk := sock.recv(65536):
+        received += chunk
+    if ending == "answers":
+        sock.unwrap()
+    elif ending == "says-nothing":  # IIS: until the client closes
+        socket.socket.recv(sock, 1)
+    elif ending == "resets":
+        reset(sock)
+    sock.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("ending", get_args(Ending))
+def test_however_the_server_ends_a_data_connection_it_has_the_file(
+    ending: Ending, version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = version
+    context.load_cert_chain(certificates.write_certificate(tmp_path))
+    content = bytes(range(256)) * 8000
+    state = TLSState(TLSPolicy(Target.parse("ftps://localhost"), None))
+    waits = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as unused:
+        control = Control(unused, ReplyReader(unused, "utf-8"), "localhost", "user", 0.4)
+        for _ in range(2):
+            received = bytearray()
+
+            def serve(received: bytearray = received) -> None:
+                sock = context.wrap_socket(listener.accept()[0], server_side=True)
+                receive(sock, ending, received)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            sock = state.policy.wrap(socket.create_connection(listener.getsockname(), timeout=5))
+            state.policy.shake_hands(sock)
+            with TLSDataSocket.of(sock, control, state) as data:
+                data.sendall(content)
+                began = time.monotonic()
+                data.unwrap()
+            waits.append(time.monotonic() - began)
+            thread.join()
+            assert bytes(received) == content
+    assert state.mute == (ending == "says-nothing")
+    # Who does not answer is waited for once.
+    assert max(waits) < 3
+    assert waits[1] < 0.4
+    assert not control.tainted

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from time import strptime
 from typing import BinaryIO
 
-from ftppool.drivers.base import Entry
+from ftppool.drivers.base import Entry, reset
 from ftppool.drivers.ftp_lease import LeasedFTP
 from ftppool.errors import (
     ConnectionLost,
@@ -56,7 +56,7 @@ class FTPFiles:
                         _send_all(data, chunk)
                     except OSError as error:
                         broken = error
-                        self._ftp._break_off(data)
+                        reset(data)
                         break
                     sent += len(chunk)
                     on_bytes(sent)

@@ -261,10 +261,6 @@ class LeasedFTP(FTP):
         control.data.add(data)
         return data
 
-    def _break_off(self, data: socket.socket) -> None:
-        """End a data connection so that the server sees a failure."""
-        reset(data)
-
     def _explain(self, error: OSError) -> None:
         """A handshake failed: raise the server's reply, which has the reason, if it gave one."""
 

@@ -82,7 +82,6 @@ class TLSDataSocket(ssl.SSLSocket):
     @override
     def __exit__(self, *args: object) -> None:
         if args and args[0] is not None:
-            self._control.tainted = True  # see LeasedFTPTLS._break_off()
             reset(self)
         self.close()
 
@@ -139,12 +138,6 @@ class LeasedFTPTLS(LeasedFTP, ftplib.FTP_TLS):
             control.sock.settimeout(self.timeout)
 
     @override
-    def _break_off(self, data: socket.socket) -> None:
-        # OpenSSL lets nobody resume a session that ended without goodbye.
-        self._held().tainted = True
-        super()._break_off(data)
-
-    @override
     def _reuse_worked(self) -> bool:
         return self._state(self._held()).worked
 
@@ -160,7 +153,8 @@ class LeasedFTPTLS(LeasedFTP, ftplib.FTP_TLS):
         try:
             state.policy.shake_hands(data)
         except BaseException:
-            self._break_off(data)
+            control.tainted = True
+            reset(data)
             raise
         return data
 

@@ -281,7 +281,7 @@ def test_an_upload_that_breaks_off_does_not_spoil_the_session_of_the_next(
         pool.upload(b"whole", "next")
         with pool.session() as session:
             assert session.listdir() == ["next"]
-    assert server.wait_idle().peak == 1
+        assert pool.stats().opened == 1  # the TLS session outlives a data connection cut short
 
 
 def test_a_server_that_forgets_the_tls_session_gets_a_new_connection(start: Start) -> None:
@@ -306,6 +306,33 @@ def test_a_server_that_never_lets_a_session_be_resumed_is_not_asked_for_ever(
     with FTPPool(server.url) as pool, pytest.raises(ftppool.RemoteRejected, match="425"):
         pool.upload(b"x", "f")
     assert server.wait_idle().connects == 1
+
+
+class Forgetful(ssl.SSLContext):
+    """A client that resumes nothing, as ftplib."""
+
+    def wrap_socket(self, *args: Any, session: object = None, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(*args, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("vsftpd+tls", "522 .*session reuse required"), ("proftpd+tls", "425 .*not permitted")],
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_server_s_words_are_told_and_not_how_the_handshake_broke(
+    start: Start, kind: str, words: str, version: str
+) -> None:
+    server = start(kind)
+    context = Forgetful(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    context.maximum_version = VERSIONS[version]
+    with FTPPool(server.url, tls=context) as pool:
+        with pytest.raises(ftppool.RemoteRejected, match=words):
+            pool.upload(b"x" * 100_000, "f")
+        with pool.ftp() as ftp:
+            ftp.voidcmd("NOOP")
+        assert pool.stats().opened == 2
 
 
 # -- what borrowers may do ---------------------------------------------------------------------

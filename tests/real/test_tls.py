@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import re
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,29 @@ def test_the_server_s_words_are_told_and_not_how_the_handshake_broke(
             pool.upload(b"x" * 100_000, "f")
         with pool.ftp() as ftp:
             ftp.voidcmd("NOOP")
+        assert pool.stats().opened == 2
+
+
+class Garbles(ssl.SSLContext):
+    """A middlebox that spoils the handshake of data connections."""
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
+        if options["session"] is not None:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return super().wrap_socket(sock, *args, **options)
+
+
+def test_a_data_handshake_that_fails_leaves_no_reply_behind(start: Start) -> None:
+    server = start("proftpd+tls")
+    context = Garbles(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    with FTPPool(server.url, tls=context, max_per_ip=1) as pool:
+        with pool.ftp() as ftp:
+            with pytest.raises(ftplib.Error, match="425 Unable to build"):
+                ftp.storbinary("STOR f", io.BytesIO(b"x"))
+            assert ftp.pwd().startswith("/")
+        with pool.ftp() as ftp:
+            assert ftp.pwd().startswith("/")
         assert pool.stats().opened == 2
 
 

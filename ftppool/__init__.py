@@ -34,8 +34,10 @@ if TYPE_CHECKING:
         VerifyError as VerifyError,
         WouldDeadlock as WouldDeadlock,
     )
+    from ftppool.inputs import Keyed as Keyed
     from ftppool.lease import Lease as Lease
-    from ftppool.pool import FTPPool as FTPPool, upload_batch as upload_batch
+    from ftppool.oneshot import upload_batch as upload_batch
+    from ftppool.pool import FTPPool as FTPPool
     from ftppool.report import BatchReport as BatchReport, Outcome as Outcome, Status as Status
     from ftppool.retry import RetryPolicy as RetryPolicy
     from ftppool.session import Session as Session
@@ -53,8 +55,10 @@ _HOMES = {
         " LeakWarning LeaseReturned PoolClosed PoolTimeout RemoteRejected ServerBusy TLSError"
         " TransferError VerifyError WouldDeadlock"
     ),
+    "ftppool.inputs": "Keyed",
     "ftppool.lease": "Lease",
-    "ftppool.pool": "FTPPool upload_batch",
+    "ftppool.oneshot": "upload_batch",
+    "ftppool.pool": "FTPPool",
     "ftppool.report": "BatchReport Outcome Status",
     "ftppool.retry": "RetryPolicy",
     "ftppool.session": "Session",

@@ -27,6 +27,9 @@ __all__ = ["Gate", "gate_for"]
 
 _log = logging.getLogger("ftppool")
 
+LEAST = 0.1
+"""Seconds that an idle session has to answer, however little time its borrower has left."""
+
 SLICE = 0.5
 """Seconds between two looks of a waiter: what a lost wake-up costs at most."""
 TICK = 0.5
@@ -89,7 +92,7 @@ class Gate:
                 if waiter.error is not None:
                     raise copy.copy(waiter.error) from waiter.error.__cause__
                 if waiter.place is not None:
-                    lease = self._try_to_lend(waiter, client)
+                    lease = self._try_to_lend(waiter, client, deadline)
                     if lease is not None:
                         return lease
                 elif cancel is not None and cancel.cancelled:
@@ -135,7 +138,7 @@ class Gate:
         """A lease was lost: called by a finalizer, so it only drops a note."""
         self._dispatcher.mailbox.append((place, grip))
 
-    def _try_to_lend(self, waiter: BelledWaiter, client: Client) -> Lease | None:
+    def _try_to_lend(self, waiter: BelledWaiter, client: Client, deadline: float) -> Lease | None:
         """Look at the session that the waiter was given; None if it was dead."""
         place = waiter.place
         if place is None:
@@ -146,9 +149,10 @@ class Gate:
         loan = None
         try:
             if wire.looks_alive() and (
-                now - slot.last_used < client.check_after_idle or wire.check()
+                now - slot.last_used < client.check_after_idle
+                or wire.check(max(LEAST, deadline - now))
             ):
-                loan = wire.lend()
+                loan = wire.lend(max(LEAST, deadline - time.monotonic()))
         except Exception:  # noqa: BLE001 - whatever a dead session raises, another one is taken
             loan = None
         if loan is None:
@@ -211,7 +215,11 @@ class Gate:
             self._after_event()
         self._board.nudge.ring()
         patience = timeout - min(timeout / 2, GOODBYE) if patient else 0.0
-        steps = [(patience, self._take_away), (min(timeout / 2, LOGIN), self._opener.break_off)]
+        steps = [
+            (patience, self._take_away),
+            (min(timeout / 2, LOGIN), self._opener.break_off),
+            (timeout - min(timeout / 4, LAST), self._cut_endings),
+        ]
         for after, step in sorted(steps, key=lambda pair: pair[0]):
             if not self._wait_for_end(client, started + after):
                 step(client)
@@ -239,6 +247,17 @@ class Gate:
             if left <= 0:
                 return False
             client.done.wait(min(SLICE, left))
+
+    def _cut_endings(self, client: Client) -> None:
+        """Break the goodbyes that take longer than there is time."""
+        with self._lock:
+            wires: list[Wire] = [
+                slot.session
+                for slot in self._ledger.slots
+                if slot.tenant is client and slot.state is State.CLOSING
+            ]
+        for wire in wires:
+            wire.cut()
 
     def _take_away(self, client: Client) -> None:
         """End the leases that did not come back; sessions in step can still say QUIT."""
@@ -288,6 +307,9 @@ class Gate:
             return gave_up(failure, timeout)
         return timed_out(self.address, timeout, holders, effective, failure)
 
+
+LAST = 1.0
+"""Seconds of close() left when goodbyes that still go on are broken off."""
 
 GOODBYE = 4.0
 """Seconds of close() kept for QUIT, the final FIN and settling."""

@@ -10,7 +10,6 @@ Names are passed on as the file system gives them: names that are not valid UTF-
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import ntpath
@@ -21,17 +20,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from operator import attrgetter
 from pathlib import PurePath, PureWindowsPath
-from typing import BinaryIO, NoReturn, TypeAlias
+from typing import BinaryIO, TypeAlias, cast
 
 from typing_extensions import Buffer
 
-from ftppool.errors import ConfigError, FTPPoolError, TransferError
+from ftppool.errors import ConfigError, FTPPoolError
+from ftppool.patterns import Globs, Patterns, patterns_of
+from ftppool.sources import not_a_file, open_callable, open_path, raise_error, source_error
 from ftppool.target import check_remote_name, join
 
-__all__ = ["EmptyDirectory", "Input", "Job", "Source", "jobs"]
+__all__ = ["EmptyDirectory", "Input", "Inputs", "Job", "Keyed", "Source", "jobs"]
 
 _Path: TypeAlias = str | os.PathLike[str]
 _Data: TypeAlias = Buffer | Callable[[], BinaryIO]  # called anew for each attempt
@@ -42,24 +43,6 @@ _Stack: TypeAlias = list[tuple[str, list[os.DirEntry[str]]]]
 
 _log = logging.getLogger("ftppool")
 _LINK_TAGS = (0xA000000C, 0xA0000003)  # Windows: symbolic links and junctions
-_DENIED = "is not readable by this user; grant read permission or leave it out"
-_LOOP = "is a symbolic link that leads back to itself; mend or remove the link"
-_ODD = "only regular files and directories can be sent"
-_ADVICE = {
-    errno.EACCES: _DENIED,
-    errno.EPERM: _DENIED,
-    errno.ELOOP: _LOOP,
-    errno.ENOTDIR: "leads through a file as if that were a directory; check the path",
-    errno.EISDIR: "has become a directory since it was listed; run again",
-    errno.ENXIO: f"is a socket or a device; {_ODD}",
-}
-_WINDOWS_ADVICE = {32: "is in use by another program; close it or send a copy", 1921: _LOOP}
-_KINDS = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a character device",
-    stat.S_IFBLK: "a block device",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +59,8 @@ class Job:
             afterwards (and Windows lists open files late): the stream has the last word.
         path: The local path, or None for bytes and callables.
         error: Why this job has failed before it began, or None. ``open`` then raises it.
+        identity: Gives what makes the source the same one in a later run; None where nobody can
+            tell.
     """
 
     index: int
@@ -86,6 +71,29 @@ class Job:
     size: int | None
     path: str | None
     error: FTPPoolError | None
+    identity: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A callable source that a journal can recognise in a later run.
+
+    Attributes:
+        open: Opens a binary file, anew for each attempt.
+        key: What stands for its content: the same key is never sent twice to one remote path.
+    """
+
+    open: Callable[[], BinaryIO]
+    key: str
+
+    def __post_init__(self) -> None:
+        source, key = cast("tuple[object, object]", (self.open, self.key))
+        if not (callable(source) and isinstance(key, str) and key):
+            raise ConfigError("Keyed: write a callable that opens a binary file, and a key (str)")
+
+    def __call__(self) -> BinaryIO:
+        """Open the source."""
+        return self.open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +107,8 @@ class EmptyDirectory:
     remote: str
 
 
-def jobs(files: Iterable[Input], *, remote_dir: str = "") -> Iterator[Job | EmptyDirectory]:
-    """Turn the ``files`` of a batch into jobs, one by one, as they are asked for.
+class Inputs:
+    """Turns the ``files`` of a batch into jobs, one by one, as they are asked for; used once.
 
     A directory goes with everything below it under its own name, as with ``cp -r`` (``.``,
     ``..``, ``dir/`` and a root mean the contents); in a pair, everything below goes under the
@@ -108,47 +116,66 @@ def jobs(files: Iterable[Input], *, remote_dir: str = "") -> Iterator[Job | Empt
     to directories only where they are inputs themselves.
 
     Args:
-        files: Paths, or pairs of a source and its remote path; its own exceptions pass through.
         remote_dir: Where relative remote paths start, itself relative to the target's directory.
-
-    Returns:
-        An iterator whose only I/O is a stat for each file and a listing for each directory.
+        include: Only what matches is part of the batch; see :data:`ftppool.patterns.Patterns`.
+        exclude: What matches is not, even if it is included. Excluded directories are not even
+            listed.
 
     Raises:
-        ConfigError: ``files``, an item of it (while iterating) or ``remote_dir`` is unusable.
+        ConfigError: ``remote_dir`` or a pattern is unusable.
     """
-    _check_files(files)
-    _checked(join(remote_dir, "x"))  # whatever is put there
-    return _Reader(_normal(remote_dir)).read(files)
 
-
-class _Reader:
-    """One pass over ``files``."""
-
-    def __init__(self, remote_dir: str) -> None:
-        self._remote_dir = remote_dir
+    def __init__(
+        self, remote_dir: str = "", *, include: Patterns = None, exclude: Patterns = None
+    ) -> None:
+        _checked(join(remote_dir, "x"))  # whatever is put there
+        self._remote_dir = _normal(remote_dir)
+        self._include = Globs(patterns_of("include", include))
+        self._exclude = Globs(patterns_of("exclude", exclude))
         self._count = 0
         # Digest of each remote path -> label of its source. 16 bytes instead of the path keep this
         # near 20 MB at 100,000 inputs; the labels are the strings that the outcomes hold anyway.
         self._taken: dict[bytes, str] = {}
         self._warned: set[str] = set()
 
-    def read(self, files: Iterable[Input]) -> Iterator[_Found]:
+    def read(self, files: Iterable[Input]) -> Iterator[Job | EmptyDirectory]:
+        """Check `files` and give its jobs; their only I/O is a stat a file, a listing a directory.
+
+        Raises:
+            ConfigError: ``files`` or (while iterating) an item of it is unusable; its own
+                exceptions pass through.
+        """
+        _check_files(files)
+        return self._read(files)
+
+    def below(self, remote: str) -> str:
+        """Give the path below ``remote_dir``, which patterns are matched with."""
+        path, top = _normal(remote), self._remote_dir.rstrip("/")
+        if path == top or not path.startswith(f"{top}/"):
+            return "" if path == top else path.strip("/")
+        return path[len(top) + 1 :]
+
+    def _read(self, files: Iterable[Input]) -> Iterator[_Found]:
         for position, item in enumerate(files):
             source, remote = _parse(item, f"files[{position}]")
             if isinstance(source, (str, os.PathLike)):
                 yield from self._path(source, remote)
-            else:
-                yield self._data(source, str(remote))
+            elif self._wanted(full := join(self._remote_dir, str(remote))):
+                yield self._data(source, full)
 
     def _data(self, source: _Data, remote: str) -> Job:
-        remote = join(self._remote_dir, remote)
         if callable(source):
             label = _callable_label(source)
-            return self._job(label, remote, partial(_open_callable, source, label))
+            identity = partial(_digest, source.key) if isinstance(source, Keyed) else None
+            return self._job(
+                label, remote, partial(open_callable, source, label), identity=identity
+            )
         data = _snapshot(source)
         # BytesIO shares an immutable bytes object until somebody writes: no copy is made.
-        return self._job("<bytes>", remote, partial(io.BytesIO, data), size=len(data))
+        return self._job(
+            "<bytes>", remote, partial(io.BytesIO, data), size=len(data),
+            identity=partial(_digest, data),
+        )  # fmt: skip
 
     def _path(self, source: _Path, remote: str | None) -> Iterator[_Found]:
         path = os.fsdecode(source)
@@ -167,18 +194,33 @@ class _Reader:
     def _visit(
         self, path: str, remote: str, look: Callable[[], os.stat_result], stack: _Stack
     ) -> Iterator[_Found]:
+        if self._exclude and self._exclude.match(self.below(remote)):
+            return
         try:
             info = look()
+            if stat.S_ISDIR(info.st_mode) and self._exclude.match_directory(self.below(remote)):
+                return
             entries = self._listing(path) if stat.S_ISDIR(info.st_mode) else None
         except (OSError, ValueError) as exc:  # ValueError: a NUL, or characters no disk can hold
-            yield self._failed(path, remote, _source_error(path, exc))
+            if self._wanted(remote):
+                yield self._failed(path, remote, source_error(path, exc))
             return
         if entries is None:
-            yield self._file(path, remote, info)
+            if self._wanted(remote):
+                yield self._file(path, remote, info)
         elif entries:
             stack.append((remote, entries))
-        elif name := _normal(remote).rstrip("/"):  # the target's own directory is there already
-            yield self._empty(path, name)
+        elif self._wanted_directory(remote) and (name := _normal(remote).rstrip("/")):
+            yield self._empty(path, name)  # but the target's own directory is there already
+
+    def _wanted(self, remote: str) -> bool:
+        if not (self._include or self._exclude):
+            return True
+        path = self.below(remote)
+        return not self._exclude.match(path) and (not self._include or self._include.match(path))
+
+    def _wanted_directory(self, remote: str) -> bool:
+        return not self._include or self._include.match_directory(self.below(remote))
 
     def _empty(self, path: str, remote: str) -> _Found:
         try:
@@ -207,11 +249,14 @@ class _Reader:
 
     def _file(self, path: str, remote: str, info: os.stat_result) -> Job:
         if not stat.S_ISREG(info.st_mode):
-            return self._failed(path, remote, _not_a_file(path, info.st_mode))
-        return self._job(path, remote, partial(_open_path, path), size=info.st_size, path=path)
+            return self._failed(path, remote, not_a_file(path, info.st_mode))
+        identity = partial(_digest, path, info.st_size, info.st_mtime_ns, info.st_ino)
+        return self._job(
+            path, remote, partial(open_path, path), size=info.st_size, path=path, identity=identity
+        )
 
     def _failed(self, path: str, remote: str, error: FTPPoolError) -> Job:
-        return self._job(path, remote, partial(_raise, error), path=path, error=error)
+        return self._job(path, remote, partial(raise_error, error), path=path, error=error)
 
     def _job(
         self,
@@ -222,15 +267,16 @@ class _Reader:
         size: int | None = None,
         path: str | None = None,
         error: FTPPoolError | None = None,
+        identity: Callable[[], bytes] | None = None,
     ) -> Job:
         try:
             remote = self._claim(remote, label)
         except ConfigError as exc:
             error = error or exc
-            opener = partial(_raise, error)
+            opener = partial(raise_error, error)
         index = self._count
         self._count += 1
-        return Job(index, label, remote, opener, size, path, error)
+        return Job(index, label, remote, opener, size, path, error, identity)
 
     def _claim(self, remote: str, label: str) -> str:
         """Give the remote path in its shortest writing, or raise if it is unusable or taken."""
@@ -242,6 +288,11 @@ class _Reader:
             raise ConfigError(f"{first!r} and {label!r} both go to {name!r}; send one elsewhere")
         self._taken[digest] = label
         return name
+
+
+def jobs(files: Iterable[Input], *, remote_dir: str = "") -> Iterator[Job | EmptyDirectory]:
+    """Turn ``files`` into jobs: see :class:`Inputs`."""
+    return Inputs(remote_dir).read(files)
 
 
 def _check_files(files: object) -> None:
@@ -289,8 +340,18 @@ def _snapshot(data: Buffer) -> bytes:
 
 
 def _callable_label(source: Callable[[], BinaryIO]) -> str:
-    inner = source.func if isinstance(source, partial) else source
+    inner: object = source.open if isinstance(source, Keyed) else source
+    inner = inner.func if isinstance(inner, partial) else inner
     return f"<{getattr(inner, '__name__', type(inner).__name__).strip('<>')}>"
+
+
+def _digest(source: str | bytes, *stamp: int) -> bytes:
+    """Digest what identifies a source: path and stamp, key, or the bytes themselves."""
+    if isinstance(source, bytes):
+        return b"b" + sha256(source).digest()
+    name = os.path.abspath(source) if stamp else source
+    words = repr((name, *stamp)).encode("utf-8", "backslashreplace")
+    return (b"p" if stamp else b"k") + sha256(words).digest()
 
 
 def _own_name(source: _Path) -> str:
@@ -320,79 +381,3 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
         return entry.stat(follow_symlinks=False).st_reparse_tag in _LINK_TAGS
     else:  # noqa: RET505  # or mypy finds it unreachable
         return entry.is_symlink()  # costs no stat
-
-
-def _open_path(path: str) -> BinaryIO:
-    try:
-        stream = io.FileIO(path, "rb", opener=_open_at_once)
-    except (OSError, ValueError) as exc:
-        raise _source_error(path, exc) from exc
-    mode = os.fstat(stream.fileno()).st_mode
-    if not stat.S_ISREG(mode):
-        stream.close()
-        raise _not_a_file(path, mode)
-    if sys.platform != "win32":
-        os.set_blocking(stream.fileno(), True)
-    return stream
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Something may have put a FIFO there since the walk: opening one waits for a writer.
-    if sys.platform != "win32":
-        flags |= os.O_NONBLOCK
-    return os.open(path, flags)
-
-
-def _open_callable(source: Callable[[], BinaryIO], label: str) -> BinaryIO:
-    try:
-        stream = source()
-    except FTPPoolError:
-        raise
-    except Exception as exc:
-        words = f"{label} raised {type(exc).__name__}: {exc}"
-        raise TransferError(words, phase="source") from exc
-    if getattr(stream, "closed", False):
-        raise ConfigError(f"{label} returned a closed file; it must open a new one at each call")
-    text = isinstance(getattr(stream, "file", stream), io.TextIOBase)
-    if text or not callable(getattr(stream, "read", None)):
-        if callable(close := getattr(stream, "close", None)):
-            close()
-        kind = "a text file" if text else f"a {type(stream).__name__}"
-        raise ConfigError(f"{label} returned {kind}; it must return a file opened with 'rb'")
-    return stream
-
-
-def _raise(error: FTPPoolError) -> NoReturn:
-    raise error
-
-
-def _not_a_file(path: str, mode: int) -> TransferError:
-    kind = _KINDS.get(stat.S_IFMT(mode), "something unusual")
-    return TransferError(f"source {path!r} is {kind}; {_ODD}", phase="source")
-
-
-def _source_error(path: str, exc: OSError | ValueError) -> TransferError:
-    if not isinstance(exc, OSError):
-        advice = f"is not a path that this system can hold ({exc})"
-    elif exc.errno == errno.ENOENT:
-        advice = _missing(path)
-    else:
-        known = _WINDOWS_ADVICE.get(getattr(exc, "winerror", 0)) or _ADVICE.get(exc.errno or 0)
-        advice = known or f"cannot be read: {exc.strerror}"
-    error = TransferError(f"source {path!r} {advice}", phase="source")
-    error.__cause__ = exc
-    return error
-
-
-def _missing(path: str) -> str:
-    if os.path.islink(path):
-        return "is a symbolic link to a file that does not exist; mend or remove the link"
-    if path.startswith("~"):
-        return "does not exist: '~' is not expanded; use os.path.expanduser()"
-    if os.path.isabs(path):
-        return "does not exist; check the path"
-    # Cron starts jobs in the home directory, where relative paths lead nowhere.
-    try:
-        return f"does not exist; relative paths start at {os.getcwd()!r}"
-    except OSError:
-        return "does not exist, nor does the current directory; use an absolute path"

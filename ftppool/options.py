@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from ftppool.errors import ConfigError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PoolOptions",
     "check_cap",
+    "check_known",
     "check_options",
     "check_positive",
     "check_seconds",
@@ -48,11 +49,16 @@ class PoolOptions(TypedDict, total=False):
 
 def check_options(options: PoolOptions) -> None:
     """Refuse options that do not exist, and name the nearest that does."""
-    known = set(PoolOptions.__annotations__)
+    check_known(options, PoolOptions, "max_per_ip", "workers")
+
+
+def check_known(options: Mapping[str, object], known: type, *others: str) -> None:
+    """Refuse options that are not among the keys of a ``TypedDict``, nor among `others`."""
+    names = set(known.__annotations__)
     for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known | {"max_per_ip", "workers"}, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+        if name not in names:
+            near = difflib.get_close_matches(name, names.union(others), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
             raise ConfigError(f"unknown option {name!r}; {hint}")
 
 

@@ -11,12 +11,10 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self, Unpack, cast
 
-from ftppool.batch import Batch
 from ftppool.client import Cancel, Client
 from ftppool.drivers.base import Driver, FileOps, Timeouts
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
@@ -27,10 +25,8 @@ from ftppool.lease import Lease
 from ftppool.limits.base import Limiter
 from ftppool.limits.choice import limiter_of
 from ftppool.options import (
-    PoolOptions,
     check_cap,
-    check_options,
-    check_positive,
+    check_known,
     check_seconds,
     check_target,
 )
@@ -43,8 +39,9 @@ from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
+from ftppool.uploads import UploadBatchOptions, run_uploads
 
-__all__ = ["FTPPool", "PoolOptions", "upload_batch"]
+__all__ = ["FTPPool"]
 
 _log = logging.getLogger("ftppool")
 
@@ -67,7 +64,8 @@ class FTPPool:
             trusts, valid for the host name). An ``ssl.SSLContext`` is used as it is.
         acquire_timeout: Seconds to wait for a session (default 60).
         connect_timeout: Seconds for the TCP connect, and for the greeting (default 15).
-        io_timeout: Seconds of silence after which a connection counts as lost (default 60).
+        io_timeout: Seconds for one whole reply, for the login, and of silence on a data connection,
+            after which a connection counts as lost (default 60).
         quit_timeout: Seconds for the polite end of a session (default 3).
         close_timeout: Seconds for ``close()`` as a whole (default 10).
         max_idle: Seconds that an unused session is kept (default 30); 0: QUIT on every release.
@@ -223,9 +221,11 @@ class FTPPool:
         report = self._batch(
             [(source, remote)],
             "",
-            UploadOptions(atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs),
-            workers=1,
-        )
+            {
+                "workers": 1, "atomic": atomic, "verify": verify, "on_conflict": on_conflict,
+                "makedirs": makedirs,
+            },
+        )  # fmt: skip
         for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):
             if error is not None:
                 raise error
@@ -235,37 +235,22 @@ class FTPPool:
         self,
         files: Iterable[Input],
         remote_dir: str = "",
-        *,
-        workers: int | None = None,
-        atomic: bool = True,
-        verify: Verify = "size",
-        on_conflict: Conflict = "overwrite",
-        makedirs: bool = True,
-        check: bool = True,
+        **options: Unpack[UploadBatchOptions],
     ) -> BatchReport:
-        """Send many files over the sessions of this pool; see :func:`upload_batch`.
+        """Send many files over the sessions of this pool.
 
         Args:
             files: Paths, or pairs of source and remote path.
             remote_dir: Where they go, relative to the target's directory.
-            workers: Files sent at a time (default ``max_per_ip``).
-            atomic: Send each file to a part name first, and rename.
-            verify: ``"size"`` or ``"none"``.
-            on_conflict: ``"overwrite"``, ``"skip"`` or ``"fail"``.
-            makedirs: Make missing directories.
-            check: Raise :class:`~ftppool.BatchError` unless every file was uploaded or skipped.
+            **options: As for :func:`ftppool.upload_batch`.
 
         Raises:
             BatchError: Files did not arrive and ``check`` is true; it has the report.
             ConfigError: An argument is wrong.
         """
-        report = self._batch(
-            files,
-            remote_dir,
-            UploadOptions(atomic=atomic, verify=verify, on_conflict=on_conflict, makedirs=makedirs),
-            workers=self._max_per_ip if workers is None else check_positive("workers", workers),
-        )
-        if check:
+        check_known(options, UploadBatchOptions)
+        report = self._batch(files, remote_dir, options)
+        if options.get("check", True):
             report.raise_for_failures()
         return report
 
@@ -417,20 +402,14 @@ class FTPPool:
         return client
 
     def _batch(
-        self, files: Iterable[Input], remote_dir: str, options: UploadOptions, *, workers: int
+        self, files: Iterable[Input], remote_dir: str, options: UploadBatchOptions
     ) -> BatchReport:
         if self._closed:
             raise PoolClosed("this pool is closed; make a new one")
         lender = _Lender(self, threading.get_ident())
-        batch = Batch(
-            lender,
-            jobs(files, remote_dir=remote_dir),
-            options,
-            workers=workers,
-            shared=Shared(Directories()),
-            list_rest=isinstance(files, Collection),
+        return run_uploads(
+            lender, files, remote_dir, options, workers=self._max_per_ip, target=self._target.url
         )
-        return batch.run()
 
     def _put(self, files: FileOps, source: Source, path: str) -> int:
         """Send one file on a session that the caller holds; once, without retries."""
@@ -469,63 +448,6 @@ class _Lender:
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""
         return self._pool._acquire(timeout, (threading.get_ident(), self._caller), cancel)
-
-
-def upload_batch(
-    files: Iterable[Input],
-    target: str | Target,
-    *,
-    max_per_ip: int = 2,
-    workers: int | None = None,
-    atomic: bool = True,
-    verify: Verify = "size",
-    on_conflict: Conflict = "overwrite",
-    makedirs: bool = True,
-    on_event: Callable[[Event], object] | None = None,
-    check: bool = True,
-    **pool_options: Unpack[PoolOptions],
-) -> BatchReport:
-    """Send files to a server and return when each is there, or is known not to be.
-
-    Each file is sent to a part name in its directory, its size is compared with what the server
-    says, and only then it takes its name. Never more than ``max_per_ip`` connections are open, and
-    all of them are ended with QUIT.
-
-    Args:
-        files: Paths, or ``(source, remote_path)`` pairs; a source is a path, bytes, or a callable
-            that opens a binary file. A directory goes with everything below it under its own name,
-            as with ``cp -r``; ``.`` and ``dir/`` mean the contents.
-        target: ``"ftp://user:password@host/directory"``; the path is relative to the login
-            directory, ``//x`` is absolute.
-        max_per_ip: Connections that the server may see at any instant (default 2).
-        workers: Files sent at a time (default ``max_per_ip``).
-        atomic: Send each file to a part name first, and rename (default True).
-        verify: ``"size"`` (default) or ``"none"``.
-        on_conflict: ``"overwrite"`` (default), ``"skip"`` or ``"fail"``.
-        makedirs: Make missing directories (default True).
-        on_event: Called with each :class:`~ftppool.events.Event`.
-        check: Raise :class:`~ftppool.BatchError` unless every file was uploaded or skipped.
-        **pool_options: As for :class:`FTPPool`: ``user``, ``password``, time-outs in seconds …
-
-    Raises:
-        BatchError: Files did not arrive and ``check`` is true; it has the report.
-        ConfigError: An argument is wrong; the message says what to write.
-    """
-    check_options(pool_options)
-    with FTPPool(target, max_per_ip=max_per_ip, on_event=on_event, **pool_options) as pool:
-        report = pool.upload_batch(
-            files,
-            workers=workers,
-            atomic=atomic,
-            verify=verify,
-            on_conflict=on_conflict,
-            makedirs=makedirs,
-            check=False,
-        )
-    report = replace(report, stats=pool.stats())  # with every session closed and counted
-    if check:
-        report.raise_for_failures()
-    return report
 
 
 def _driver(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import tenacity
 
-from ftppool.errors import ConfigError, FTPPoolError
+from ftppool.errors import ConfigError
 from ftppool.refusals import check_patterns
 
-__all__ = ["RetryPolicy", "open_delay", "retrying"]
-
-T = TypeVar("T")
+__all__ = ["RetryPolicy", "file_delay", "open_delay"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,43 +58,10 @@ def open_delay(policy: RetryPolicy, failures: int) -> float:
     return min(steps(_state(failures)), policy.max_wait)
 
 
-def retrying(
-    policy: RetryPolicy,
-    call: Callable[[int], T],
-    *,
-    before_sleep: Callable[[int, float, FTPPoolError], object],
-    sleep: Callable[[float], None],
-) -> T:
-    """Call ``call(attempt)`` until it succeeds, fails for good, or `attempts` are used up.
-
-    Args:
-        before_sleep: Told the attempt that failed, the seconds until the next, and the error.
-        sleep: Waits; raises to stop trying.
-
-    Raises:
-        FTPPoolError: The last error, unchanged.
-    """
-
-    def note(state: tenacity.RetryCallState) -> None:
-        assert state.outcome is not None
-        assert state.next_action is not None
-        error = state.outcome.exception()
-        assert isinstance(error, FTPPoolError)
-        before_sleep(state.attempt_number, state.next_action.sleep, error)
-
-    for attempt in tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(policy.attempts),
-        wait=tenacity.wait_random_exponential(multiplier=0.25, max=policy.max_wait),
-        retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, FTPPoolError) and error.retryable
-        ),
-        before_sleep=note,
-        sleep=sleep,
-        reraise=True,
-    ):
-        with attempt:
-            return call(attempt.retry_state.attempt_number)
-    raise AssertionError("bug: tenacity neither returned nor raised")
+def file_delay(policy: RetryPolicy, failures: int) -> float:
+    """Seconds before the next attempt at a file after so many that failed: full jitter."""
+    steps = tenacity.wait_random_exponential(multiplier=0.25, max=policy.max_wait)
+    return steps(_state(failures))
 
 
 def _state(attempt: int) -> tenacity.RetryCallState:

@@ -16,7 +16,7 @@ from ftppool.cli.demo_naive import THREADS, ByHand
 from ftppool.cli.exits import Exit, Terminated, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.screen import Screen, size
-from ftppool.pool import upload_batch
+from ftppool.oneshot import upload_batch
 from ftppool.report import BatchReport
 
 __all__ = ["run"]

@@ -24,7 +24,7 @@ from ftppool.events import (
     SessionOpened,
     SessionRefused,
 )
-from ftppool.pool import upload_batch
+from ftppool.oneshot import upload_batch
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.target import Target
 from ftppool.tlsconfig import TLSConfig

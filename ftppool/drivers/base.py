@@ -144,11 +144,11 @@ class Wire(Protocol):
     def looks_alive(self) -> bool:
         """Look at the socket, without a round trip: an idle session has nothing to say."""
 
-    def check(self) -> bool:
-        """Ask the server for a sign of life: one round trip."""
+    def check(self, limit: float) -> bool:
+        """Ask the server for a sign of life: one round trip, for which `limit` seconds are left."""
 
-    def lend(self) -> Any:
-        """Hand the connection to a borrower in the state as after login."""
+    def lend(self, limit: float) -> Any:
+        """Hand the connection to a borrower as it was after login, within `limit` seconds."""
 
     def files(self, loan: Any) -> FileOps:
         """The file calls over what :meth:`lend` gave."""

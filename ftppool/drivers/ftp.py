@@ -21,6 +21,9 @@ from ftppool.target import FTPConfig, Target
 
 __all__ = ["FTPDriver", "FTPWire"]
 
+SECRET = 5
+"""Characters from which on a password is blotted out of replies; a shorter one is in any text."""
+
 LINGER = 1.0
 """Seconds to wait for the server's FIN after its 221; Pure-FTPd frees the slot only then."""
 
@@ -48,6 +51,7 @@ class FTPDriver:
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
         password = self._target.secret()  # the user's own code: its errors are not the server's
+        self._check_encodable(password)
         phase = Phase.CONNECT
         wire: FTPWire | None = None
         try:
@@ -69,6 +73,9 @@ class FTPDriver:
                 wire.protect_data()
             return wire
         except BaseException as error:
+            if isinstance(error, ftplib.all_errors):
+                _forget(password, error)
+            password = ""  # this frame goes along with the error
             failure = self._failure(phase, error, wire, address)
             if wire is not None:
                 wire.drop()
@@ -82,9 +89,21 @@ class FTPDriver:
         """Put it in words that the gate understands; None if they are well put already."""
         if self._policy is not None and isinstance(error, ssl.SSLError) and is_verdict(error):
             return self._policy.error(error, None if wire is None else wire.sock, str(address))
-        if isinstance(error, (*ftplib.all_errors, UnicodeError)):
+        if isinstance(error, ftplib.all_errors):
             return OpenFailed(_reply(phase, error))
         return None
+
+    def _check_encodable(self, password: str) -> None:
+        for what, text in (("user name", self._target.user), ("password", password)):
+            try:
+                text.encode(self._config.encoding, "surrogateescape")
+                continue
+            except UnicodeEncodeError:
+                pass  # it quotes the text, so it must not become the context of our error
+            raise ConfigError(
+                f"the {what} cannot be written in {self._config.encoding}: pass another "
+                "FTPConfig(encoding=…)"
+            )
 
     def _connect(self, address: Address, watch: Watch) -> socket.socket:
         if self._config.socket_factory is not None:
@@ -227,10 +246,14 @@ class FTPWire:
         self._control.outstanding = 0  # nobody asked for the greeting
 
     def log_in(self, password: str) -> None:
-        """Send user name and password."""
+        """Send user name and password; all replies together have the time of one."""
         self._control.sock.settimeout(self._timeouts.io)
+        self._control.reader.until = time.monotonic() + self._timeouts.io
         ftp = self._new_handle()
         self._control.login_reply = ftp._log_in(self._target.user, password)
+        if self._control.reader.buffered:
+            ftp._unasked(self._control)
+        self._control.reader.until = None
         self._control.tainted = False  # by USER and PASS, which are not for borrowers
 
     # -- one loan after another --------------------------------------------------------------------
@@ -241,11 +264,11 @@ class FTPWire:
         silent = says_nothing(sock) if isinstance(sock, ssl.SSLSocket) else not _readable(sock)
         return self._control.clean and silent
 
-    def check(self) -> bool:
+    def check(self, limit: float) -> bool:
         """Send NOOP; the borrower waits, so it must not take long."""
         ftp = self._new_handle()
         try:
-            self._control.sock.settimeout(self._timeouts.quit)
+            self._control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd("NOOP")
             self._control.sock.settimeout(self._timeouts.io)
         except ftplib.all_errors:
@@ -254,12 +277,12 @@ class FTPWire:
             ftp._give_back()
         return self._control.clean
 
-    def lend(self) -> LeasedFTP:
+    def lend(self, limit: float) -> LeasedFTP:
         """Hand out a fresh object on the connection, in the login directory."""
         control = self._control
         ftp = self._new_handle()
         if control.moved:
-            control.sock.settimeout(self._timeouts.quit)
+            control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd(f"CWD {control.home}")
             control.sock.settimeout(self._timeouts.io)
             control.moved = False
@@ -341,6 +364,15 @@ class FTPWire:
         return new
 
 
+def _forget(password: str, error: BaseException) -> None:
+    """Leave no password in an error: some servers repeat the command, and frames hold it."""
+    error.__traceback__ = None
+    if len(password) >= SECRET:
+        error.args = tuple(
+            arg.replace(password, "***") if isinstance(arg, str) else arg for arg in error.args
+        )
+
+
 def _reply(phase: Phase, error: BaseException) -> Reply:
     """What the server said, or what the system said where the server said nothing."""
     text = str(error)
@@ -348,7 +380,7 @@ def _reply(phase: Phase, error: BaseException) -> Reply:
         # Whoever refuses closes; a server that accepts and says nothing is not reached.
         words = "connected, but no greeting came in time (as on a port for implicit TLS, ftpsi://)"
         return Reply(Phase.CONNECT, None, words)
-    if isinstance(error, ftplib.Error) and text[:3].isdigit():
+    if isinstance(error, ftplib.Error) and text[:3].isascii() and text[:3].isdigit():
         return Reply(phase, int(text[:3]), text)
     return Reply(phase, None, text or type(error).__name__)
 

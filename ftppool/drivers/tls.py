@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from ftppool.drivers.base import wait_for
+from ftppool.drivers.replies import legible
 from ftppool.errors import ConfigError, TLSError
 from ftppool.target import Target
 from ftppool.tlsconfig import TLSConfig
@@ -20,6 +21,9 @@ from ftppool.tlsconfig import TLSConfig
 __all__ = ["TLSPolicy", "TLSState", "clear_text", "is_verdict", "says_nothing"]
 
 _log = logging.getLogger("ftppool")
+
+LONGEST_NAMES = 200
+"""Characters of a certificate's names that an error shows."""
 
 _T = TypeVar("_T")
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -170,6 +174,9 @@ def _certificate(sock: socket.socket | None) -> tuple[str, str]:
     except (AttributeError, TypeError, ValueError, IndexError, OSError):
         return "…", "What the server showed is not known."
     names = ", ".join(str(value) for _, value in facts.get("subjectAltName", ())) or "no names"
+    if len(names) > LONGEST_NAMES:
+        names = f"{names[:LONGEST_NAMES]}…"
+    names = " ".join(legible(names).split())
     return digest, (
         f"It is for {names} (subject {_name(facts.get('subject'))}), issued by"
         f" {_name(facts.get('issuer'))}, valid until {facts.get('notAfter')}, SHA-256 {digest}."
@@ -180,7 +187,7 @@ def _name(parts: Any) -> str:
     """The common name of a subject or issuer; all of it where it has none."""
     pairs = [pair for part in parts or () for pair in part]
     common = [value for key, value in pairs if key == "commonName"]
-    return repr(", ".join(common or [value for _, value in pairs]))
+    return repr(", ".join(common or [value for _, value in pairs])[:LONGEST_NAMES])
 
 
 def _remedy(what: str, digest: str) -> str:
@@ -220,7 +227,7 @@ def clear_text(sock: ssl.SSLSocket, timeout: float) -> str | None:
         start = socket.socket.recv(sock, 512, socket.MSG_PEEK)
     except BlockingIOError:
         return None
-    return start.decode("latin-1").strip() if start[:3].isdigit() else None
+    return legible(start.decode("latin-1").strip()) if start[:3].isdigit() else None
 
 
 def says_nothing(sock: ssl.SSLSocket) -> bool:

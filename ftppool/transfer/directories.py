@@ -7,7 +7,7 @@ import posixpath
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
 
-__all__ = ["Directories"]
+__all__ = ["Directories", "MakeDirectory"]
 
 
 class Directories:
@@ -47,6 +47,27 @@ class Directories:
         if refusal is not None:
             raise refusal
         self.note(directory)
+
+
+class MakeDirectory:
+    """The steps of an empty directory of a batch: see :class:`ftppool.backlog.Transfer`."""
+
+    def __init__(self, path: str, directories: Directories) -> None:
+        self.sent: int = 0
+        self.size: int | None = None
+        self.verified: bool | None = None
+        self.skipped: bool = False
+        self.left_behind: str | None = None
+        self.notes: list[str] = []
+        self._path = path
+        self._directories = directories
+
+    def attempt(self, files: FileOps) -> None:
+        """Make it."""
+        self._directories.ensure(files, self._path)
+
+    def clean_up(self, files: FileOps) -> None:
+        """An empty directory is not half-done."""
 
 
 def _make(files: FileOps, directory: str) -> RemoteRejected | None:

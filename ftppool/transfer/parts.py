@@ -6,8 +6,9 @@ import posixpath
 import secrets
 
 from ftppool.errors import ConfigError
+from ftppool.target import check_remote_name
 
-__all__ = ["PART_NAME", "check_part_name", "part_path"]
+__all__ = ["PART_NAME", "check_part_name", "new_token", "part_path"]
 
 PART_NAME = ".{name}.{token}.part"
 LONGEST_NAME = 255
@@ -18,26 +19,38 @@ def check_part_name(pattern: str) -> str:
     """Return the pattern if it can serve.
 
     Raises:
-        ConfigError: It lacks ``{name}`` or ``{token}``, or names another directory.
+        ConfigError: It lacks ``{name}`` or ``{token}``, or is no name.
     """
     if "{name}" not in pattern or "{token}" not in pattern or "/" in pattern:
         raise ConfigError(
             f"part_name={pattern!r}: write a name without '/' that holds {{name}} and {{token}}, "
             f"such as {PART_NAME!r}"
         )
+    try:
+        check_remote_name(pattern)
+    except ConfigError as error:
+        raise ConfigError(f"part_name={pattern!r}: {error}") from None
     return pattern
 
 
-def part_path(remote: str, pattern: str = PART_NAME, *, dotless: bool = False) -> str:
-    """Return a new part path in the same directory as `remote`.
+def new_token() -> str:
+    """Return what tells the parts of one upload from all others."""
+    return secrets.token_hex(4)
+
+
+def part_path(
+    remote: str, pattern: str = PART_NAME, *, dotless: bool = False, token: str | None = None
+) -> str:
+    """Return a part path in the same directory as `remote`.
 
     Args:
         remote: The path that the file will have in the end.
         pattern: How the name is made; ``{name}`` is shortened to fit 255 bytes.
         dotless: Leave out leading dots, for servers that refuse hidden files.
+        token: Tells it from other parts; None for a new one.
     """
     directory, name = posixpath.split(remote)
-    token = secrets.token_hex(4)
+    token = token or new_token()
     pattern = pattern.lstrip(".") if dotless else pattern
     frame = len(pattern.format(name="", token=token).encode())
     part = pattern.format(name=_shorten(name, LONGEST_NAME - frame), token=token)

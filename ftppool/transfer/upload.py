@@ -18,7 +18,7 @@ from ftppool.errors import (
     VerifyError,
 )
 from ftppool.transfer.directories import Directories
-from ftppool.transfer.parts import PART_NAME, check_part_name, part_path
+from ftppool.transfer.parts import PART_NAME, check_part_name, new_token, part_path
 from ftppool.transfer.replace import OLD_NAME, come_back, exists, replace
 
 __all__ = ["Conflict", "Upload", "UploadOptions", "Verify"]
@@ -72,6 +72,8 @@ class Upload:
     SIZE, and so is a rename whose reply was lost. A retry of the transfer itself starts from the
     beginning of the source.
 
+    ``token`` tells its part from others; a journal hands out one that it knows.
+
     Attributes:
         sent: Bytes sent in all attempts together.
         size: Bytes of the file as sent, once it was sent to its end.
@@ -90,6 +92,7 @@ class Upload:
         options: UploadOptions,
         shared: Shared,
         on_bytes: Callable[[int], None],
+        token: str | None = None,
     ) -> None:
         self.remote = remote
         self.sent = 0
@@ -103,11 +106,12 @@ class Upload:
         self._options = options
         self._shared = shared
         self._on_bytes = on_bytes
+        self._token = token or new_token()
         self._part = self._new_part()
         self._stored = False
         self._renaming = False
         self._stepping = False
-        self._aside = part_path(remote, OLD_NAME)
+        self._aside = part_path(remote, OLD_NAME, token=self._token)
 
     def attempt(self, files: FileOps) -> None:
         """Do what is still to be done; raises our errors, and may be called again after one."""
@@ -150,7 +154,10 @@ class Upload:
     def _new_part(self) -> str:
         if not self._options.atomic:
             return self.remote
-        return part_path(self.remote, self._options.part_name, dotless=self._shared.dotless)
+        return self._part_path(dotless=self._shared.dotless)
+
+    def _part_path(self, *, dotless: bool) -> str:
+        return part_path(self.remote, self._options.part_name, dotless=dotless, token=self._token)
 
     def _conflict(self, files: FileOps) -> bool:
         """True if the file is to be left as it is on the server."""
@@ -208,7 +215,7 @@ class Upload:
                 return
         if self._shared.dotless or not posixpath.basename(self._part).startswith("."):
             raise first
-        self._part = part_path(self.remote, self._options.part_name, dotless=True)
+        self._part = self._part_path(dotless=True)
         self._send(files)
         self._shared.dotless = True
 

@@ -1,0 +1,393 @@
+"""The workers of a batch: threads that each borrow a session and move one file after another.
+
+What they share with the caller's thread is changed in single steps (``append``, ``popleft``,
+``add``) and announced with bells: an interrupted caller leaves nothing locked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ftppool.backlog import Backlog, Item, Task, Transfer
+from ftppool.bell import Bell
+from ftppool.borrower import Borrower, Lender, NoSession, Stopped
+from ftppool.client import Cancel, Cancelled
+from ftppool.errors import (
+    ConnectError,
+    ConnectionLost,
+    FTPPoolError,
+    ServerBusy,
+    TransferError,
+)
+from ftppool.events import FileProgress, FileStarted, Retrying
+from ftppool.inputs import EmptyDirectory, Job
+from ftppool.report import Outcome, Status
+from ftppool.retry import file_delay
+
+__all__ = ["Begin", "Crew", "Done", "Note"]
+
+_log = logging.getLogger("ftppool")
+
+PATIENCE = 1.0
+"""Seconds for which a worker keeps its session while there is nothing for it to do."""
+
+TIDY = 2.0
+"""Seconds for which a stopped worker waits for a session to remove a part with: its own may be out
+of step, as pyftpdlib sometimes says nothing at all to a transfer that was broken off."""
+
+DATA_CONNECTION_FAILED = frozenset({425, 426})
+
+Note = Callable[[Task, Outcome | None], None]
+"""Writes down in a worker that an item is finished; raises ``TransferError`` if it cannot."""
+
+Begin = Callable[[Item, Callable[[int], None]], Transfer]
+"""Makes the steps of an item; the function that it is given is to be told the bytes so far."""
+
+Done = tuple[Item, Outcome | None]
+"""An item that is finished; directories have no outcome."""
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    number: int
+    session: Borrower
+    bell: Bell = field(default_factory=Bell)
+    thread: threading.Thread | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+
+class Crew:
+    """Workers with one backlog; new ones are hired as there is work for them.
+
+    Attributes:
+        backlog: What waits for a worker.
+        done: Finished items, for the caller's thread to take.
+        begun: Indices of the files that a worker has taken.
+        causes: What has stopped the batch, or went wrong beside its files.
+        bell: Rung whenever the caller's thread has something to look at.
+        stopped: True once no more files are taken.
+        exhausted: True once nothing more will be put.
+    """
+
+    def __init__(
+        self,
+        pool: Lender,
+        begin: Begin,
+        *,
+        count: int,
+        max_failures: int | None,
+        done: Status,
+        note: Note | None,
+    ) -> None:
+        self.backlog: Backlog = Backlog()
+        self.done: deque[Done] = deque()
+        self.begun: set[int] = set()
+        self.causes: list[FTPPoolError] = []
+        self.bell: Bell = Bell()
+        self.stopped: bool = False
+        self.exhausted: bool = False
+        self._pool = pool
+        self._begin = begin
+        self._count = count
+        self._max_failures = max_failures
+        self._good = done
+        self._note = note
+        self._workers: list[_Worker] = []
+        self._cancel = Cancel()
+        self._logged_in = False
+        self._failed: list[int] = []
+        self._arrived = 0
+
+    # -- called by the caller's thread -------------------------------------------------------------
+
+    def put(self, item: Item) -> None:
+        """Queue an item, with one more worker if that can help."""
+        self.backlog.put(item)
+        self.hire()
+        self._ring()
+
+    def hire(self) -> None:
+        """Start one more worker if there is work; only one until the login has succeeded."""
+        if self.stopped or not len(self.backlog):
+            return
+        if sum(worker.alive for worker in self._workers) >= (self._count if self._logged_in else 1):
+            return
+        free = {worker.number for worker in self._workers if not worker.alive}
+        number = min(free, default=len(self._workers))
+        worker = _Worker(number, Borrower(self._pool, self._cancel))
+        worker.thread = threading.Thread(
+            target=self._work, args=(worker,), name=f"{self._pool.name}-{number + 1}", daemon=True
+        )
+        self._workers[number : number + 1] = [worker]
+        worker.thread.start()
+
+    def end_input(self) -> None:
+        """Let workers end that find nothing to do."""
+        self.exhausted = True
+        self._ring()
+
+    @property
+    def working(self) -> bool:
+        """True while any worker lives."""
+        return any(worker.alive for worker in self._workers)
+
+    def cut(self) -> None:
+        """Break the connections of those who still work."""
+        for worker in self._workers:
+            worker.session.cut()
+
+    def abandon(self) -> None:
+        """Give the begun files their outcomes that still waited when the last worker ended."""
+        while (task := self.backlog.take_begun()) is not None:
+            self._end(task, Status.INTERRUPTED, self._why())
+
+    # -- called by anybody -------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Take no more files, and end all waiting for sessions."""
+        self.stopped = True
+        self._cancel.cancel()
+        self._ring()
+
+    def give_up(self, cause: FTPPoolError) -> None:
+        """Stop the batch, and let the report say why."""
+        if not any(type(known) is type(cause) for known in self.causes):
+            self.causes.append(cause)
+        self.stop()
+
+    def finish(self, item: Item, outcome: Outcome | None) -> None:
+        """Hand an item over to the caller's thread; too many failures end the batch."""
+        self.done.append((item, outcome))
+        if outcome is not None and outcome.status is Status.FAILED:
+            self._failed.append(1)  # one step, where `+= 1` of two threads could be lost
+            if len(self._failed) == self._max_failures:
+                self.give_up(
+                    TransferError(
+                        f"{self._max_failures} files have failed (max_failures): "
+                        f"the last was {item.remote}",
+                        phase="batch",
+                    )
+                )
+
+    def _why(self) -> FTPPoolError | None:
+        return self.causes[0] if self.causes else None
+
+    def _ring(self) -> None:
+        for worker in list(self._workers):
+            worker.bell.ring()
+
+    # -- the workers -------------------------------------------------------------------------------
+
+    def _work(self, worker: _Worker) -> None:
+        try:
+            while not self.stopped:
+                if worker.session.wanted:
+                    worker.session.give_back()  # another process waits: it ends here
+                if not worker.session.has_session and self.backlog.ready():
+                    worker.session.borrow()  # first, or the file would wait with the worker
+                    self._logged_in = True
+                    self.bell.ring()
+                item = self.backlog.take(big_first=worker.number == 0)
+                if item is not None:
+                    self.bell.ring()
+                    self._do(worker, item)
+                    self.bell.ring()
+                elif self.exhausted and not len(self.backlog):
+                    break
+                else:
+                    self._idle(worker)
+            self._interrupt_waiting(worker)
+        except Cancelled:
+            pass
+        except NoSession as none:
+            self.give_up(none.why)
+        except BaseException as error:  # noqa: BLE001 - a worker must not die unheard
+            self.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
+        finally:
+            worker.session.give_back()
+            self.bell.ring()
+
+    def _idle(self, worker: _Worker) -> None:
+        seconds = self.backlog.seconds()
+        if not worker.bell.wait(PATIENCE if seconds is None else min(seconds, PATIENCE)) and (
+            seconds is None or seconds > PATIENCE
+        ):
+            worker.session.give_back()  # a slow input: let others have the session
+
+    def _do(self, worker: _Worker, item: Item | Task) -> None:
+        """Make one attempt at an item: it is then finished, or back in the queue."""
+        try:
+            task = item if isinstance(item, Task) else self._new_task(item)
+        except TransferError as error:
+            self.give_up(error)  # the journal cannot be written
+            return
+        status, failure = self._good, None
+        try:
+            self._attempt(worker, task)
+        except (Stopped, Cancelled):
+            status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
+            failure = self._why()
+        except NoSession as none:
+            status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
+            failure = none.why
+            self.give_up(none.why)
+        except FTPPoolError as error:
+            if self.stopped:
+                status, failure = Status.INTERRUPTED, self._why()
+            elif self._again(task, error):
+                return
+            else:
+                status, failure = Status.FAILED, error
+                if isinstance(error, TransferError) and error.stops_batch:
+                    self.give_up(error)
+        except Exception as error:  # noqa: BLE001 - of the user's source, whatever it is
+            status, failure = Status.FAILED, _of_source(task.item, error)
+        if task.transfer.left_behind is not None:
+            self._clean_up(worker, task.transfer)
+        self._end(task, status, failure)
+
+    def _attempt(self, worker: _Worker, task: Task) -> None:
+        with worker.session.session() as lease:
+            task.attempts += 1
+            if isinstance(task.item, Job):
+                self._pool.emit(
+                    FileStarted(
+                        pool=self._pool.name,
+                        source=task.item.label,
+                        remote=task.item.remote,
+                        attempt=task.attempts,
+                    )
+                )
+            task.transfer.attempt(lease.files())
+
+    def _new_task(self, item: Item) -> Task:
+        if isinstance(item, Job):
+            self.begun.add(item.index)
+
+        def on_bytes(sent: int) -> None:
+            size = item.size if isinstance(item, Job) else None
+            if self.stopped and sent != size:
+                raise Stopped  # but a file that is all sent may as well take its name
+            self._pool.emit(
+                FileProgress(
+                    pool=self._pool.name,
+                    remote=item.remote,
+                    sent=sent,
+                    size=size,
+                    attempt=task.attempts,
+                )
+            )
+
+        task = Task(item, self._begin(item, on_bytes), time.monotonic(), arrived=self._arrived)
+        return task
+
+    def _again(self, task: Task, error: FTPPoolError) -> bool:
+        """Put a task back if its failure may pass; the other files do not wait for it.
+
+        A lost connection or a refusal is no fault of the file, so it counts only if nothing else
+        of the batch has arrived since its last failure: that bounds the whole.
+        """
+        if not error.retryable:
+            return False
+        policy = self._pool.policy
+        if not _is_network(error) or task.arrived == self._arrived:
+            task.failures += 1
+        task.arrived = self._arrived
+        if task.failures >= policy.attempts:
+            return False
+        wait = file_delay(policy, max(1, task.failures))
+        self._pool.emit(
+            Retrying(
+                pool=self._pool.name,
+                remote=task.item.remote,
+                attempt=task.attempts,
+                wait=wait,
+                error=str(error),
+            )
+        )
+        self.backlog.put_back(task, wait)
+        return True
+
+    def _end(self, task: Task, status: Status, failure: FTPPoolError | None) -> None:
+        item, transfer = task.item, task.transfer
+        if status is self._good:
+            self._arrived += 1  # all that counts is that it differs afterwards
+        if not isinstance(item, Job):
+            if failure is not None and status is Status.FAILED:
+                self._complain(item, failure)
+            elif status is self._good:
+                self._write_down(task, None)
+            self.finish(item, None)
+            return
+        outcome = Outcome(
+            source=item.label,
+            remote=item.remote,
+            status=Status.SKIPPED if transfer.skipped else status,
+            size=item.size if transfer.size is None else transfer.size,
+            sent=transfer.sent,
+            attempts=task.attempts,
+            elapsed=time.monotonic() - task.began,
+            verified=transfer.verified,
+            error=failure,
+            left_behind=transfer.left_behind,
+            notes=tuple(transfer.notes),
+        )
+        self._write_down(task, outcome)
+        self.finish(item, outcome)
+
+    def _write_down(self, task: Task, outcome: Outcome | None) -> None:
+        """Before the next item: whenever we are killed, only what is under way is in doubt."""
+        if self._note is not None:
+            try:
+                self._note(task, outcome)
+            except TransferError as error:
+                self.give_up(error)
+
+    def _complain(self, item: Item, failure: FTPPoolError) -> None:
+        if isinstance(item, EmptyDirectory):
+            _log.warning("ftppool: the empty directory %s was not made: %s", item.remote, failure)
+            self.causes.append(failure)
+        else:
+            _log.warning("ftppool: a part of %s was not removed: %s", item.remote, failure)
+
+    def _interrupt_waiting(self, worker: _Worker) -> None:
+        """The batch was stopped: clean up after files that waited for another attempt."""
+        while self.stopped and (task := self.backlog.take_begun()) is not None:
+            self._clean_up(worker, task.transfer)
+            self._end(task, Status.INTERRUPTED, self._why())
+
+    def _clean_up(self, worker: _Worker, transfer: Transfer) -> None:
+        """Try once to remove what is half-done; the outcome says so if it stays."""
+        if transfer.left_behind is None:
+            return
+        with (
+            contextlib.suppress(FTPPoolError, NoSession, Cancelled),
+            worker.session.session(TIDY if self.stopped else None) as lease,
+        ):
+            transfer.clean_up(lease.files())
+
+
+def _is_network(error: FTPPoolError) -> bool:
+    """True if an error tells of connections, not of the file."""
+    return (
+        isinstance(error, ConnectionLost | ServerBusy | ConnectError)
+        or error.code in DATA_CONNECTION_FAILED
+    )
+
+
+def _of_source(item: Item, error: Exception) -> TransferError:
+    name = item.label if isinstance(item, Job) else item.remote
+    failure = TransferError(
+        f"{name}: the source failed with {type(error).__name__}: {error}", phase="source"
+    )
+    failure.__cause__ = error
+    return failure

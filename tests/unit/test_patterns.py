@@ -1,0 +1,67 @@
+"""Globs: what each matches and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from ftppool import ConfigError
+from ftppool.patterns import Globs, patterns_of
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches", "others"),
+    [
+        ("*.csv", ["a.csv", "deep/er/a.csv", "x.csv/inside", ".csv"], ["a.csvx", "csv", "a.CSV"]),
+        ("data", ["data", "data/a", "x/data", "x/data/y/z"], ["data2", "x/mydata"]),
+        ("/data", ["data", "data/a"], ["x/data"]),
+        ("a/*.txt", ["a/x.txt", "a/x.txt/y"], ["a/b/x.txt", "b/a/x.txt"]),
+        ("a/**/x", ["a/x", "a/b/x", "a/b/c/x"], ["x", "b/a/x", "a/bx"]),
+        ("**/x", ["x", "a/x", "a/b/x/y"], ["ax"]),
+        ("a/**", ["a/b", "a/b/c"], ["a", "b/a"]),
+        ("tmp/", ["tmp/a", "x/tmp/a/b"], ["tmp", "x/tmp"]),
+        ("?", ["a", "x/b/c"], ["ab", "ab/cd"]),
+        ("[ab].c", ["a.c", "b.c"], ["c.c", "[ab].c", "/.c"]),
+        ("[!ab].c", ["c.c"], ["a.c", "b.c"]),
+        ("[]x]", ["]", "x"], ["y"]),
+        ("[a-c]", ["b"], ["d", "-"]),
+        ("[", ["["], ["a"]),
+        ("a[^b]", ["a^", "ab"], ["ac"]),
+        ("a.b+(c)|d", ["a.b+(c)|d"], ["axb+(c)|d", "d"]),
+        ("line\nfeed*", ["line\nfeed\nx"], ["line"]),
+    ],
+)
+def test_a_pattern_matches_these_files_and_not_those(
+    pattern: str, matches: list[str], others: list[str]
+) -> None:
+    globs = Globs((pattern,))
+    assert [path for path in [*matches, *others] if globs.match(path)] == matches
+
+
+def test_a_pattern_with_a_slash_at_its_end_matches_directories_alone() -> None:
+    globs = Globs(("tmp/",))
+    assert globs.match_directory("x/tmp")
+    assert not globs.match("x/tmp")
+    assert Globs(("tmp",)).match_directory("tmp")
+
+
+def test_several_patterns_match_what_any_of_them_does() -> None:
+    globs = Globs(("*.a", "b/"))
+    assert globs
+    assert [globs.match(path) for path in ("x.a", "b/x", "c")] == [True, True, False]
+
+
+def test_no_pattern_is_false_and_matches_nothing() -> None:
+    assert not Globs(())
+    assert not Globs(()).match("a")
+
+
+def test_one_string_is_one_pattern() -> None:
+    assert patterns_of("last", "done.ok") == ("done.ok",)
+    assert patterns_of("last", ["a", "b"]) == ("a", "b")
+    assert patterns_of("last", None) == ()
+
+
+@pytest.mark.parametrize("bad", [3, [""], ["/"], [b"x"], [None]])
+def test_what_is_no_pattern_is_named(bad: object) -> None:
+    with pytest.raises(ConfigError, match=r"include.*write a pattern"):
+        patterns_of("include", bad)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import contextlib
 import ftplib
 import logging
 import os
+import ssl
 import threading
 import time
 import weakref
@@ -35,6 +36,7 @@ from ftppool.route import Route
 from ftppool.session import Session
 from ftppool.stats import CloseReport, PoolStats
 from ftppool.target import FTPConfig, Target
+from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
 from ftppool.uploads import UploadBatchOptions, run_uploads
@@ -61,6 +63,8 @@ class FTPPool:
         password: Password, or a callable that returns it (asked at each login), if it is not in
             the URL.
         ftp: Settings of the FTP protocol.
+        tls: Whom to trust with ``ftps://`` and ``ftpsi://`` (default: certificates that the system
+            trusts, valid for the host name). An ``ssl.SSLContext`` is used as it is.
         acquire_timeout: Seconds to wait for a session (default 60).
         connect_timeout: Seconds for the TCP connect, and for the greeting (default 15).
         io_timeout: Seconds for one whole reply, for the login, and of silence on a data connection,
@@ -89,6 +93,7 @@ class FTPPool:
         user: str | None = None,
         password: str | Callable[[], str] | None = None,
         ftp: FTPConfig | None = None,
+        tls: TLSConfig | ssl.SSLContext | None = None,
         acquire_timeout: float = 60.0,
         connect_timeout: float = 15.0,
         io_timeout: float = 60.0,
@@ -119,7 +124,7 @@ class FTPPool:
         ):
             check_seconds(what, seconds, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
-        self._driver = _driver(self._target, ftp or FTPConfig(), timeouts)
+        self._driver = _driver(self._target, ftp or FTPConfig(), tls, timeouts)
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -146,8 +151,8 @@ class FTPPool:
             timeout: Seconds to wait for it (default: ``acquire_timeout``).
 
         Raises:
-            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
-                :meth:`acquire`.
+            PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
+                See :meth:`acquire`.
         """
         with self.acquire(timeout) as lease:
             yield Session(lease, self._target, self._put)
@@ -155,6 +160,8 @@ class FTPPool:
     @contextlib.contextmanager
     def ftp(self, timeout: float | None = None) -> Iterator[ftplib.FTP]:
         """Borrow a real ``ftplib.FTP``, for code that was written for ftplib.
+
+        With ``ftps://`` it is an ``ftplib.FTP_TLS`` whose data connections are encrypted.
 
         It is connected, logged in, and in the login directory with the type as after login.
         ``quit()`` and ``close()`` may be called; after the block every command raises
@@ -164,8 +171,8 @@ class FTPPool:
             timeout: Seconds to wait for it (default: ``acquire_timeout``).
 
         Raises:
-            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
-                :meth:`acquire`. Inside the block, ftplib's own errors.
+            PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
+                See :meth:`acquire`. Inside the block, ftplib's own errors.
         """
         with self.acquire(timeout) as lease:
             yield cast("ftplib.FTP", lease.loan)
@@ -181,6 +188,8 @@ class FTPPool:
             ServerBusy: The server refused, and no session of ours was open to wait for.
             ConnectError: The server could not be reached.
             AuthError: User name or password is wrong.
+            TLSError: The server's certificate is not trusted, or it has no TLS; no password was
+                sent.
             WouldDeadlock: The wait could never end.
             PoolClosed: The pool is closed.
         """
@@ -473,15 +482,19 @@ class _Lender:
         return self._pool._acquire(timeout, (threading.get_ident(), self._caller), cancel)
 
 
-def _driver(target: Target, ftp: FTPConfig, timeouts: Timeouts) -> Driver:
-    if target.scheme != "ftp":
-        raise ConfigError(
-            f"{target.scheme}:// is not supported by this version; write ftp:// if the server "
-            "takes plain FTP"
-        )
+def _driver(
+    target: Target, ftp: FTPConfig, tls: TLSConfig | ssl.SSLContext | None, timeouts: Timeouts
+) -> Driver:
+    if target.scheme == "sftp":
+        raise ConfigError("sftp:// is not supported by this version; write ftp:// or ftps://")
     from ftppool.drivers.ftp import FTPDriver
+    from ftppool.drivers.tls import TLSPolicy
 
-    return FTPDriver(target, ftp, timeouts)
+    if target.scheme == "ftp":
+        if tls is not None:
+            raise ConfigError("tls= has no use with ftp://: write ftps:// (or ftpsi://)")
+        return FTPDriver(target, ftp, timeouts)
+    return FTPDriver(target, ftp, timeouts, TLSPolicy(target, tls))
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:

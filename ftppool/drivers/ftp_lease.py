@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
@@ -24,6 +24,9 @@ from ftppool.drivers.replies import (
     parse_pasv,
 )
 from ftppool.errors import ConfigError, LeaseReturned
+
+if TYPE_CHECKING:
+    from ftppool.drivers.tls import TLSState
 
 __all__ = ["Control", "DataSocket", "LeasedFTP", "leased_class"]
 
@@ -83,6 +86,7 @@ class Control:
         restarting: True after a REST that no transfer has used yet.
         no_epsv: True once the server has refused EPSV.
         quit_timeout: Seconds for the goodbye.
+        tls: What TLS knows of this session; None in clear text.
     """
 
     sock: socket.socket
@@ -103,7 +107,8 @@ class Control:
     moved: bool = False
     restarting: bool = False
     no_epsv: bool = False
-    data: weakref.WeakSet[DataSocket] = field(default_factory=weakref.WeakSet)
+    tls: TLSState | None = None
+    data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
 
     def __post_init__(self) -> None:
         self.family = self.sock.family
@@ -122,7 +127,7 @@ class Control:
         )
 
     @property
-    def open_data(self) -> list[DataSocket]:
+    def open_data(self) -> list[socket.socket]:
         """Data connections that nobody has closed."""
         if not self.data:
             return []
@@ -279,14 +284,41 @@ class LeasedFTP(FTP):
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
-        control = self._held()
-        with _legible(control):
+        with _legible(self._held()):
             sock, size = super().ntransfercmd(cmd, rest)
+        try:
+            return self._adopt_data(sock), size
+        except OSError as error:
+            self._explain(error)
+            raise
+
+    def _adopt_data(self, sock: socket.socket) -> socket.socket:
+        """Make a data connection of a socket: every one passes through here.
+
+        The socket is connected and the command that uses it has been sent. Over TLS this is the
+        handshake, bounded by the socket's time-out; see :class:`LeasedFTPTLS`.
+
+        Returns:
+            What the bytes of the file go through. Left by an exception, it closes with RST; else
+            (over TLS) it says close_notify first.
+
+        Raises:
+            OSError: The handshake failed; the socket is closed, the session is tainted, and the
+                server's reply to the command is still to be read.
+        """
+        control = self._held()
         timeout = sock.gettimeout()
         data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         data.settimeout(timeout)
         control.data.add(data)
-        return data, size
+        return data
+
+    def _explain(self, error: OSError) -> None:
+        """A handshake failed: raise the server's reply, which has the reason, if it gave one."""
+
+    def _reuse_worked(self) -> bool:
+        """True if a data connection of this session has resumed its TLS session before."""
+        return False
 
     @override
     def makepasv(self) -> tuple[str, int]:
@@ -420,13 +452,14 @@ def _legible(control: Control) -> Iterator[None]:
         raise
 
 
-_classes: dict[type[FTP], type[LeasedFTP]] = {FTP: LeasedFTP}
+def leased_class(lent: type[LeasedFTP], base: type[FTP] | None) -> type[LeasedFTP]:
+    """Return the class that is lent, on top of the user's own subclass of ftplib's if given."""
+    if base is None or issubclass(lent, base):
+        return lent
+    if (lent, base) not in _classes:
+        made = types.new_class(f"Leased{base.__name__}", (lent, base))
+        _classes[lent, base] = cast("type[LeasedFTP]", made)
+    return _classes[lent, base]
 
 
-def leased_class(base: type[FTP] | None) -> type[LeasedFTP]:
-    """Return :class:`LeasedFTP`, on top of the user's own subclass of ``ftplib.FTP`` if given."""
-    base = base or FTP
-    if base not in _classes:
-        made = types.new_class(f"Leased{base.__name__}", (LeasedFTP, base))
-        _classes[base] = cast("type[LeasedFTP]", made)
-    return _classes[base]
+_classes: dict[tuple[type[LeasedFTP], type[FTP]], type[LeasedFTP]] = {}

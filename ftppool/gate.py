@@ -17,7 +17,7 @@ from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.dispatcher import Dispatcher
 from ftppool.drivers.base import Address, Wire
 from ftppool.errors import FTPPoolError
-from ftppool.failures import gave_up, held_elsewhere, timed_out, would_deadlock
+from ftppool.failures import gave_up, held_elsewhere, no_answer, timed_out, would_deadlock
 from ftppool.lease import Grip, Lease
 from ftppool.opening import Opener
 from ftppool.slots import Place, State
@@ -27,6 +27,8 @@ __all__ = ["Gate", "gate_for"]
 
 _log = logging.getLogger("ftppool")
 
+PATIENCE = 1.0
+"""Seconds that a borrower waits until those who work through a queue make way for him."""
 LEAST = 0.1
 """Seconds that an idle session has to answer, however little time its borrower has left."""
 
@@ -83,7 +85,7 @@ class Gate:
             raise Cancelled
         now = time.monotonic()
         # Made before there is anything to lose: if it is lost, so is what its grip holds.
-        lease = Lease(self, Grip(threads[0], now))
+        lease = Lease(self, Grip(threads, now))
         place = None
         if not self._ledger.waiters:
             with self._lock:
@@ -140,6 +142,8 @@ class Gate:
     ) -> None:
         """Sleep until there is something to have, and fill the lease with it."""
         deadline = waiter.since + timeout
+        # A silent address must leave time for the next one of its name.
+        answer = waiter.since + timeout / 2 if client.alternatives else deadline
         while True:
             if waiter.error is not None:
                 raise copy.copy(waiter.error) from waiter.error.__cause__
@@ -148,11 +152,24 @@ class Gate:
                     return
             elif cancel is not None and cancel.cancelled:
                 raise Cancelled
-            elif (left := deadline - time.monotonic()) > 0:
+            elif (left := self._left(waiter, deadline, answer)) > 0:
                 if not waiter.bell.wait(min(SLICE, left)):
                     self._look_again()
             else:
-                raise self._nothing_came(client, timeout)
+                raise self._nothing_came(client, time.monotonic() - waiter.since)
+
+    def _left(self, waiter: BelledWaiter, deadline: float, answer: float) -> float:
+        """Seconds for which it makes sense to go on waiting.
+
+        Raises:
+            WouldDeadlock: What was held by others when the wait began is held by waiters now.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if not self._dispatcher.mailbox and self._ledger.deadlocked(waiter, now):
+                raise would_deadlock(self.address, waiter.tenant.cap)
+            answered = any(slot.connected for slot in self._ledger.slots)
+        return (deadline if answered else min(deadline, answer)) - now
 
     def _accept(self, waiter: BelledWaiter, lease: Lease, client: Client, deadline: float) -> bool:
         """Look at the session that the waiter was given; False if there is none to have."""
@@ -228,9 +245,14 @@ class Gate:
             self._dispatcher.start()
         return busy
 
-    def wanted(self) -> bool:
-        """True if another process waits for a session of this one; give yours back if you can."""
-        return self._ledger.owed > 0
+    def wanted(self, grip: Grip) -> bool:
+        """True if others have waited long for what this borrower and his like pass on."""
+        since = time.monotonic() - PATIENCE
+        with self._lock:
+            return self._ledger.owed > 0 or any(
+                waiter.since < since and not waiter.served and waiter.threads[-1] != grip.group
+                for waiter in self._ledger.waiters
+            )
 
     # -- the end of a pool -------------------------------------------------------------------------
 
@@ -343,6 +365,7 @@ class Gate:
             client.totals.acquire_timeouts += 1
             failure = self._ledger.last_failure
             alive = any(slot.connected for slot in self._ledger.slots)
+            trying = any(slot.state is State.OPENING for slot in self._ledger.slots)
             holders = holders_of(self._ledger, time.monotonic())
             effective = self._ledger.effective
         others = client.limiter.elsewhere(str(self.address)) if self._opener.asking else ""
@@ -352,6 +375,8 @@ class Gate:
             return held_elsewhere(self.address, timeout, others, failure)
         if failure is not None:
             return gave_up(failure, timeout)
+        if trying:
+            return no_answer(self.address, timeout)
         return timed_out(self.address, timeout, holders, effective, failure)
 
 

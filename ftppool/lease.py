@@ -31,14 +31,17 @@ class Grip:
     """What the ledger knows of a borrower; it outlives a lost lease.
 
     Attributes:
+        thread: Who borrows.
+        group: On whose behalf: the caller of a batch, or the same.
         since: When he asked.
         loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
     """
 
-    __slots__ = ("code", "line", "loan", "since", "task", "thread")
+    __slots__ = ("code", "group", "line", "loan", "since", "task", "thread")
 
-    def __init__(self, thread: Hashable, since: float) -> None:
-        self.thread: Hashable = thread
+    def __init__(self, threads: tuple[Hashable, ...], since: float) -> None:
+        self.thread: Hashable = threads[0]
+        self.group: Hashable = threads[-1]
         self.since: float = since
         self.loan: Any = None
         self.task: threading.Thread = threading.current_thread()
@@ -57,7 +60,7 @@ class Grip:
 class _Giver(Protocol):
     def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None: ...
     def lost(self, grip: Grip) -> None: ...
-    def wanted(self) -> bool: ...
+    def wanted(self, grip: Grip) -> bool: ...
 
 
 class Lease:
@@ -108,8 +111,8 @@ class Lease:
 
     @property
     def wanted(self) -> bool:
-        """True if another process waits for a session: who uses this one for long gives it back."""
-        return self._gate.wanted()
+        """True if others have waited long for a session: who has work left gives this one back."""
+        return self._gate.wanted(self.grip)
 
     def cut(self) -> None:
         """Break the connection from any thread; whoever uses it gets an error."""

@@ -34,7 +34,7 @@ from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
 from ftppool.route import Route
 from ftppool.session import Session
-from ftppool.stats import CloseReport, PoolStats
+from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
@@ -264,11 +264,10 @@ class FTPPool:
     # -- the pool itself ---------------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
-        """Take a snapshot of what the pool has and did."""
-        clients = self._known()
-        for gate, client in reversed(clients):
-            if len(clients) == 1 or gate.address == self._route.current:
-                return gate.stats(client)
+        """Take a snapshot of what the pool has and did, at all addresses of its server."""
+        found = [gate.stats(client) for gate, client in self._known()]
+        if found:
+            return found[0] if len(found) == 1 else total(found)
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
             leased=0, opening=0, closing=0, settling=0, waiting=0,

@@ -24,7 +24,7 @@ class Workers:
         """Make a thread, not started and not counted."""
         return threading.Thread(target=job, name=f"{self._name}-{what}", daemon=True)
 
-    def do(self, job: Callable[[], None], what: str) -> None:
+    def do(self, job: Callable[[], None], what: str) -> threading.Thread:
         """Do a job in a thread of its own, or here and now where no thread can be had.
 
         There is none for want of memory, or because the interpreter is about to exit.
@@ -46,6 +46,7 @@ class Workers:
             with self._lock:
                 self._threads.discard(thread)
             job()
+        return thread
 
     def join(self, deadline: float, *others: threading.Thread | None) -> int:
         """Wait for all of them, at most until `deadline`; the number of those that still run."""

@@ -115,24 +115,23 @@ class FTPDriver:
             )
 
     def _connect(self, address: Address, watch: Watch) -> socket.socket:
-        if self._config.socket_factory is not None:
-            sock: socket.socket = self._config.socket_factory(
-                (self._target.host, address.port), timeout=self._timeouts.connect
-            )
-            watch.connecting(sock)
+        factory = self._config.socket_factory
+        limit = self._timeouts.connect
+        if factory is not None:
+            sock: socket.socket = factory((self._target.host, address.port), timeout=limit)
         else:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
-            try:
-                watch.connecting(sock)
-                sock.settimeout(self._timeouts.connect)
+        try:
+            watch.connecting(sock)
+            sock.settimeout(limit)
+            if factory is None:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
-            except BaseException:
-                sock.close()
-                raise
-        sock.settimeout(self._timeouts.connect)
-        _tune(sock)
+            _tune(sock)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
 

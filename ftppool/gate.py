@@ -196,13 +196,17 @@ class Gate:
             False if it had ended already.
         """
         wire: Wire | None = place.slot.session
-        if wire is not None and place.owner is grip and grip.loan is not None:
-            doom = not wire.take_back(grip.loan) or doom
-        with self._lock:
-            held = self._ledger.release(place, grip, time.monotonic(), doom=doom)
-            busy = self._ledger.busy and self._after_event()
-        if busy:
-            self._board.nudge.ring()
+        try:
+            if wire is not None and place.owner is grip and grip.loan is not None:
+                clean, doom = not doom, True
+                doom = not (wire.take_back(grip.loan) and clean)
+        finally:
+            # Whatever came in between (a Ctrl-C), the place must not be lost with it.
+            with self._lock:
+                held = self._ledger.release(place, grip, time.monotonic(), doom=doom)
+                busy = self._ledger.busy and self._after_event()
+            if busy:
+                self._board.nudge.ring()
         if grip.told:
             age = time.monotonic() - grip.since
             _log.warning(

@@ -42,9 +42,11 @@ class Workers:
             self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:
+        except BaseException as error:
             with self._lock:
                 self._threads.discard(thread)
+            if not isinstance(error, RuntimeError):
+                raise
             job()
         return thread
 
@@ -52,6 +54,7 @@ class Workers:
         """Wait for all of them, at most until `deadline`; the number of those that still run."""
         with self._lock:
             threads = self._threads.union(other for other in others if other is not None)
+        threads = {thread for thread in threads if thread.ident is not None}  # start() may fail
         for thread in threads - {threading.current_thread()}:
             thread.join(max(0.0, deadline - time.monotonic()))
         return sum(thread.is_alive() for thread in threads)

@@ -274,9 +274,7 @@ def test_who_gets_no_answer_is_told_that(start: Start, two_addresses: None) -> N
             FTPPool(f"ftp://two.test:{port}", close_timeout=1) as pool,
         ):
             began = time.monotonic()
-            with pytest.raises(
-                ConnectError, match=r"has not answered within 0\.\d s"
-            ):
+            with pytest.raises(ConnectError, match=r"has not answered within 0\.\d+ s"):
                 pool.acquire(timeout=1)
             assert time.monotonic() - began < 2
 

@@ -9,9 +9,11 @@ import socket
 import sys
 import time
 
+from ftppool.bucket import Bucket
 from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
+from ftppool.drivers.known import known_at
 from ftppool.drivers.replies import ReplyReader
 from ftppool.errors import FTPPoolError
 from ftppool.refusals import Phase, Reply
@@ -28,10 +30,17 @@ class FTPDriver:
 
     places = 1
 
-    def __init__(self, target: Target, config: FTPConfig, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        target: Target,
+        config: FTPConfig,
+        timeouts: Timeouts,
+        bucket: Bucket | None = None,
+    ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
+        self._bucket = bucket
 
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
@@ -41,7 +50,9 @@ class FTPDriver:
         try:
             sock = self._connect(address, watch)
             phase = Phase.GREETING
-            wire = FTPWire(self._target, self._config, self._timeouts, sock, address)
+            wire = FTPWire(
+                self._target, self._config, self._timeouts, sock, address, bucket=self._bucket
+            )
             wire.greet()
             watch.greeted()
             phase = Phase.LOGIN
@@ -86,17 +97,21 @@ class FTPWire:
         timeouts: Timeouts,
         sock: socket.socket,
         address: Address,
+        *,
+        bucket: Bucket | None = None,
     ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
         self._address = address
+        self._bucket = bucket
         self._control = Control(
             sock,
             ReplyReader(sock, config.encoding),
             target.host,
             target.user,
             timeouts.quit,
+            known_at(address),
         )
 
     # -- the beginning -----------------------------------------------------------------------------
@@ -105,6 +120,7 @@ class FTPWire:
         """Read the server's greeting."""
         ftp = self._new_handle()
         self._control.welcome = ftp.getresp()
+        self._control.known.greeted(self._control.welcome)
         self._control.outstanding = 0  # nobody asked for the greeting
 
     def log_in(self, password: str) -> None:
@@ -146,7 +162,14 @@ class FTPWire:
 
     def files(self, loan: LeasedFTP) -> FTPFiles:
         """The file calls, in binary type."""
-        return FTPFiles(loan, str(self._address), self._timeouts.io)
+        return FTPFiles(
+            loan,
+            str(self._address),
+            self._timeouts.io,
+            bucket=self._bucket,
+            # A class of the user's may do things its own way: nothing goes past its methods.
+            chains=self._config.ftp_class is None and self._config.passive,
+        )
 
     def take_back(self, loan: LeasedFTP) -> bool:
         """End a loan; the object is harmless from now on."""
@@ -176,7 +199,7 @@ class FTPWire:
     def cut(self) -> None:
         """Break control and data connections from any thread."""
         self._control.tainted = True
-        self._control.leave()  # with RST: a FIN would tell the server that the file is whole
+        self._control.cut()
         shut_down([self._control.sock])
 
     def _quit(self, deadline: float) -> bool:

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from typing_extensions import override
 
-from ftppool.drivers.base import reset
+from ftppool.drivers.base import break_off, reset
+from ftppool.drivers.known import Known
 from ftppool.drivers.replies import ReplyReader
 from ftppool.errors import ConfigError, LeaseReturned
 
@@ -63,8 +64,8 @@ class Control:
         home: The login directory; asked for only when somebody is about to leave it.
         moved: True if the working directory may not be `home`.
         restarting: True after a REST that no transfer has used yet.
-        no_epsv: True once the server has refused EPSV.
         quit_timeout: Seconds for the goodbye.
+        known: What is known of the server at this address.
     """
 
     sock: socket.socket
@@ -72,6 +73,7 @@ class Control:
     name: str
     user: str
     quit_timeout: float
+    known: Known = field(default_factory=Known)
     welcome: str = ""
     login_reply: str = ""
     outstanding: int = 0
@@ -82,7 +84,6 @@ class Control:
     home: str | None = None
     moved: bool = False
     restarting: bool = False
-    no_epsv: bool = False
     data: weakref.WeakSet[DataSocket] = field(default_factory=weakref.WeakSet)
 
     @property
@@ -106,6 +107,19 @@ class Control:
         """Close what a borrower left open: data connections first, or the server keeps the slot."""
         for sock in self.open_data:
             reset(sock)
+
+    def cut(self) -> None:
+        """Make whoever uses the data connections notice, from any thread; he closes them."""
+        for sock in self.open_data:
+            break_off(sock)
+
+    def secure(self, data: DataSocket) -> socket.socket:
+        """Make a data connection ready for bytes; called once STOR or RETR has been sent."""
+        return data
+
+    def finish(self, data: socket.socket) -> None:
+        """End a data connection whose bytes are all sent."""
+        data.close()
 
 
 class LeasedFTP(FTP):
@@ -239,13 +253,13 @@ class LeasedFTP(FTP):
     @override
     def makepasv(self) -> tuple[str, int]:
         control = self._held()
-        if self.af == socket.AF_INET and not control.no_epsv:
+        if self.af == socket.AF_INET and control.known.epsv:
             try:
                 return self._epsv()
             except error_perm as error:
                 if str(error)[:3] not in {"500", "501", "502", "522"}:
                     raise
-                control.no_epsv = True
+                control.known.epsv = False
         return super().makepasv()
 
     def _epsv(self) -> tuple[str, int]:

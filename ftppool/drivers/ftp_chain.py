@@ -193,7 +193,6 @@ class Chain:
             data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._ftp.source_address is not None:
                 data.bind(self._ftp.source_address)
-            self._control.data.add(data)
             scope = self._control.sock.getpeername()[2:]
             data.connect_ex((*port, *scope))
         except BaseException:
@@ -211,18 +210,21 @@ class Chain:
                 self._read_one()
         data.settimeout(self._io_timeout)
         try:
-            stream = self._control.secure(data)
+            stream = self._ftp._adopt_data(data)
         except OSError as error:
             return error  # what the server has to say of it comes as its final reply
         flow = Flow(stream, on_bytes=start.on_bytes, heard=self._heard, bucket=self._bucket)
         try:
             start.complete = flow.send(start.source, start.path)
+        except BaseException:
+            self._ftp._break_off(stream)
+            raise
         finally:
             start.sent = flow.sent
         if start.complete:
-            self._control.finish(stream)
+            stream.close()
         else:
-            reset(data)
+            self._ftp._break_off(stream)
         return flow.broken
 
     def _connected(self, data: DataSocket) -> OSError | None:

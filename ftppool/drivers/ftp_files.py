@@ -12,7 +12,7 @@ from time import strptime
 from typing import BinaryIO
 
 from ftppool.bucket import Bucket
-from ftppool.drivers.base import Entry, reset
+from ftppool.drivers.base import Entry
 from ftppool.drivers.data import Flow, ready
 from ftppool.drivers.ftp_chain import NO_SUCH_COMMAND, SLOWEST_COMMIT, Chain
 from ftppool.drivers.ftp_lease import LeasedFTP
@@ -76,10 +76,8 @@ class FTPFiles:
         try:
             with data:
                 complete = flow.send(source, path)
-                if complete:
-                    control.finish(data)
-                else:
-                    reset(data)
+                if not complete:
+                    self._ftp._break_off(data)
         except BaseException:
             self._drain_after_reset()
             raise

@@ -113,14 +113,6 @@ class Control:
         for sock in self.open_data:
             break_off(sock)
 
-    def secure(self, data: DataSocket) -> socket.socket:
-        """Make a data connection ready for bytes; called once STOR or RETR has been sent."""
-        return data
-
-    def finish(self, data: socket.socket) -> None:
-        """End a data connection whose bytes are all sent."""
-        data.close()
-
 
 class LeasedFTP(FTP):
     """``ftplib.FTP`` for the time of a lease.
@@ -242,13 +234,30 @@ class LeasedFTP(FTP):
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
-        control = self._held()
         sock, size = super().ntransfercmd(cmd, rest)
-        timeout = sock.gettimeout()
-        data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        data.settimeout(timeout)
+        return self._adopt_data(sock), size
+
+    def _adopt_data(self, sock: socket.socket) -> socket.socket:
+        """Make a data connection of a socket: every one passes through here.
+
+        The socket is connected and the command that uses it has been sent.
+
+        Returns:
+            What the bytes of the file go through. Left by an exception, it closes with RST.
+        """
+        control = self._held()
+        if isinstance(sock, DataSocket):
+            data = sock
+        else:
+            timeout = sock.gettimeout()
+            data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+            data.settimeout(timeout)
         control.data.add(data)
-        return data, size
+        return data
+
+    def _break_off(self, data: socket.socket) -> None:
+        """End a data connection so that the server sees a failure."""
+        reset(data)
 
     @override
     def makepasv(self) -> tuple[str, int]:

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import install
-from .backend import PASSWORD_HASH, USER, Spec, Supervised, read_log
+from .backend import HOST, PASSWORD_HASH, USER, Spec, Supervised, read_log
 from .census import Census, Visit, tally
 
 _SYSTEM_LINE = re.compile(r"proftpd\[(\d+)\] [^:]*: (.*)")
@@ -90,7 +90,7 @@ class Proftpd:
         directives: dict[str, object] = {
             "ServerName": '"fixture"',
             "ServerType": "standalone",
-            "DefaultAddress": "127.0.0.1",
+            "DefaultAddress": HOST,
             "SocketBindTight": "on",
             "Port": spec.ports.listen,
             "PassivePorts": f"{first} {last}",

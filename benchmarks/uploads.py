@@ -71,8 +71,10 @@ def run(client: str, server: list[str], folder: str, workers: int) -> tuple[floa
     words = command(client, server, folder, workers)
     cwd = folder if client == "curl" else "."
     before, began = os.times(), time.perf_counter()
-    subprocess.run(words, check=True, cwd=cwd)
+    ran = subprocess.run(words, check=False, cwd=cwd, capture_output=True)
     wall, after = time.perf_counter() - began, os.times()
+    if ran.returncode != 0:
+        sys.exit(f"{client} failed:\n{ran.stderr.decode()}")
     cpu = after.children_user - before.children_user
     return wall, cpu + after.children_system - before.children_system
 
@@ -90,7 +92,8 @@ def measure(kind: str, options: argparse.Namespace, host: str) -> None:
         for number in range(options.files):
             (files / f"f{number:05}").write_bytes(os.urandom(options.size))
         with servers.start(kind, max_per_ip=None, root=work / "home", workdir=work) as server:
-            where = [host, str(server.port), server.user, server.password]
+            port = getattr(server.backend, "direct", server.port)
+            where = [host, str(port), server.user, server.password]
             for _ in range(options.runs):
                 for client in clients:
                     taken[client].append(run(client, where, str(files), options.connections))

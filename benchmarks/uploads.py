@@ -54,6 +54,13 @@ assert all(outcome.verified for outcome in report.outcomes)
 }
 
 
+QUIET: dict[str, dict[str, object]] = {
+    "vsftpd": {"log_ftp_protocol": "NO", "xferlog_enable": "NO"},
+    "proftpd": {"quiet": True},
+}
+"""Logs that only the tests need; writing them costs more for those who send more commands."""
+
+
 def command(client: str, server: list[str], folder: str, workers: int) -> list[str]:
     if client != "curl":
         return [sys.executable, "-c", CLIENTS[client], *server, folder, str(workers)]
@@ -91,7 +98,10 @@ def measure(kind: str, options: argparse.Namespace, host: str) -> None:
         files.mkdir()
         for number in range(options.files):
             (files / f"f{number:05}").write_bytes(os.urandom(options.size))
-        with servers.start(kind, max_per_ip=None, root=work / "home", workdir=work) as server:
+        server = servers.start(
+            kind, max_per_ip=None, root=work / "home", workdir=work, options=QUIET.get(kind)
+        )
+        with server:
             port = getattr(server.backend, "direct", server.port)
             where = [host, str(port), server.user, server.password]
             for _ in range(options.runs):

@@ -194,7 +194,6 @@ class Crew:
                     self.bell.ring()
                 item = self.backlog.take(big_first=worker.number == 0)
                 if item is not None:
-                    self.bell.ring()
                     self._do(worker, item)
                     self.bell.ring()
                 elif worker.open is not None:

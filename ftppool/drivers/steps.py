@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, Protocol
 
 __all__ = ["Chains", "NotGrouped", "Start", "Tail"]
 
@@ -78,7 +78,6 @@ class Start:
     error: Exception | None = field(default=None)
 
 
-@runtime_checkable
 class Chains(Protocol):
     """File calls that can end one file and begin the next in the same round trips."""
 

@@ -8,7 +8,8 @@ import logging
 import os
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import BinaryIO, Literal, get_args
 
 from ftppool.drivers.base import FileOps
@@ -21,7 +22,7 @@ from ftppool.errors import (
     VerifyError,
 )
 from ftppool.transfer.directories import Directories
-from ftppool.transfer.parts import PART_NAME, check_part_name, part_path
+from ftppool.transfer.parts import PART_NAME, check_part_name, new_token, part_path
 from ftppool.transfer.replace import OLD_NAME, come_back, exists, replace
 
 __all__ = ["REFUSED_NAME", "Conflict", "Upload", "UploadOptions", "Verify"]
@@ -68,6 +69,7 @@ class Shared:
     dotless: bool = False
     sizeless: bool = False
     tells_sizes: bool = False
+    token: str = field(default_factory=new_token)
 
 
 class Upload:
@@ -115,7 +117,6 @@ class Upload:
         self._expected = expected
         self._on_bytes = on_bytes
         self._stepping = False
-        self._aside = part_path(remote, OLD_NAME)
 
     def attempt(self, files: FileOps) -> None:
         """Do what is still to be done; raises our errors, and may be called again after one."""
@@ -203,6 +204,11 @@ class Upload:
             phase="source",
         )
 
+    @cached_property
+    def _aside(self) -> str:
+        """Where a file of this name goes that the server does not rename over."""
+        return part_path(self.remote, OLD_NAME, token=self.shared.token)
+
     def clean_up(self, files: FileOps) -> None:
         """Remove the part file of a failed upload; never a file under its final name."""
         if self.renaming:
@@ -227,7 +233,12 @@ class Upload:
     def _new_part(self) -> str:
         if not self.options.atomic:
             return self.remote
-        return part_path(self.remote, self.options.part_name, dotless=self.shared.dotless)
+        return part_path(
+            self.remote,
+            self.options.part_name,
+            dotless=self.shared.dotless,
+            token=self.shared.token,
+        )
 
     def _conflict(self, files: FileOps) -> bool:
         """True if the file is to be left as it is on the server."""
@@ -279,7 +290,9 @@ class Upload:
                 return
         if self.shared.dotless or not posixpath.basename(self.part).startswith("."):
             raise first
-        self.part = part_path(self.remote, self.options.part_name, dotless=True)
+        self.part = part_path(
+            self.remote, self.options.part_name, dotless=True, token=self.shared.token
+        )
         self._send(files)
         self.shared.dotless = True
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         VerifyError as VerifyError,
         WouldDeadlock as WouldDeadlock,
     )
+    from ftppool.inputs import Keyed as Keyed
     from ftppool.lease import Lease as Lease
     from ftppool.oneshot import upload_batch as upload_batch
     from ftppool.pool import FTPPool as FTPPool
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         PoolStats as PoolStats,
     )
     from ftppool.target import FTPConfig as FTPConfig, Target as Target
+    from ftppool.tlsconfig import TLSConfig as TLSConfig
 
 _HOMES = {
     "ftppool.errors": (
@@ -53,6 +55,7 @@ _HOMES = {
         " LeakWarning LeaseReturned PoolClosed PoolTimeout RemoteRejected ServerBusy TLSError"
         " TransferError VerifyError WouldDeadlock"
     ),
+    "ftppool.inputs": "Keyed",
     "ftppool.lease": "Lease",
     "ftppool.oneshot": "upload_batch",
     "ftppool.pool": "FTPPool",
@@ -61,6 +64,7 @@ _HOMES = {
     "ftppool.session": "Session",
     "ftppool.stats": "CloseReport Holder PoolStats",
     "ftppool.target": "FTPConfig Target",
+    "ftppool.tlsconfig": "TLSConfig",
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -89,6 +93,7 @@ __all__ = [
     "ServerBusy",
     "Session",
     "Status",
+    "TLSConfig",
     "TLSError",
     "Target",
     "TransferError",

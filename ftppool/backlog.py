@@ -12,10 +12,11 @@ from typing import Protocol, TypeAlias
 
 from ftppool.drivers.base import FileOps
 from ftppool.inputs import EmptyDirectory, Job
+from ftppool.transfer.leftover import LeftOver
 
 __all__ = ["Backlog", "Item", "Task", "Transfer"]
 
-Item: TypeAlias = Job | EmptyDirectory
+Item: TypeAlias = Job | EmptyDirectory | LeftOver
 
 BIG = 1 << 20
 """Bytes from which a file is big: the first worker takes those first, the others last."""

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 
 from ftppool.backlog import Item
 from ftppool.borrower import Lender
-from ftppool.crew import Begin, Crew
+from ftppool.crew import Begin, Crew, Note
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.events import BatchDone, FileDone, FileQueued
 from ftppool.inputs import Job
+from ftppool.journal import Journal
 from ftppool.plan import Plan
 from ftppool.report import BatchReport, Outcome, Status
 
@@ -44,6 +45,8 @@ class Batch:
         begin: Makes the steps of one file.
         done: The status of a file that has arrived.
         below: Gives the path of a file that the patterns of ``plan.last`` are matched with.
+        journal: Knows what earlier runs have done, or None.
+        note: Writes into it.
     """
 
     def __init__(
@@ -55,19 +58,23 @@ class Batch:
         *,
         done: Status,
         below: Callable[[str], str],
+        journal: Journal | None = None,
+        note: Note | None = None,
     ) -> None:
         self._pool = pool
         self._inputs = inputs
         self._plan = plan
         self._below = below
         self._crew = Crew(
-            pool, begin, count=plan.workers, max_failures=plan.max_failures, done=done
+            pool, begin, count=plan.workers, max_failures=plan.max_failures, done=done, note=note
         )
+        self._journal = journal
         self._done = done
         self._held: list[list[Job]] = [[] for _ in plan.last]
         self._too_early: FTPPoolError | None = None
         self._taken: dict[int, Job] = {}
         self._open = 0
+        self._moved = 0
         self._lost = 0
         self._ending = False
         self._outcomes: dict[int, Outcome] = {}
@@ -131,7 +138,7 @@ class Batch:
             if isinstance(item, Job) and item.error is not None:
                 # It needs no session, and the others do not wait for it.
                 self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
-            elif not self._hold(item):
+            elif not self._hold(item) and not self._known(item):
                 self._put(item)
             self._collect()
         if item is None:
@@ -154,6 +161,22 @@ class Batch:
                     return True
         return False
 
+    def _known(self, item: Item) -> bool:
+        """True if the journal has the file from an earlier run."""
+        told = None
+        if self._journal is not None and isinstance(item, Job):
+            try:
+                told = self._journal.arrived(item)
+            except TransferError as error:
+                self._crew.give_up(error)
+        if told is None:
+            return False
+        assert isinstance(item, Job)
+        outcome = _outcome(item, Status.SKIPPED, note="sent in an earlier run, says the journal")
+        self._open -= 1
+        self._settle(item, outcome, tell=not told)
+        return True
+
     def _feed_last(self) -> None:
         """Send the files that go last, one group after another, each if all before it arrived."""
         for held, (pattern, _) in zip(self._held, self._plan.last, strict=True):
@@ -171,8 +194,10 @@ class Batch:
                 )
                 return
             self._open += len(held)
+            fresh = bool(self._moved)  # what they tell of is then new, though they are not
             for job in held:
-                self._put(job)
+                if fresh or not self._known(job):
+                    self._put(job)
 
     def _tell_queued(self, job: Job) -> None:
         self._pool.emit(
@@ -207,15 +232,16 @@ class Batch:
             item, outcome = done.popleft()
             self._open -= 1
             if isinstance(item, Job) and outcome is not None:
-                self._settle(item, outcome)
+                self._moved += outcome.status is self._done
+                self._settle(item, outcome, tell=outcome.status is self._done)
 
-    def _settle(self, job: Job, outcome: Outcome) -> None:
+    def _settle(self, job: Job, outcome: Outcome, *, tell: bool) -> None:
         self._outcomes[job.index] = outcome
         self._taken.pop(job.index, None)
         self._crew.begun.discard(job.index)
         self._lost += not outcome.ok
         self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
-        if outcome.status is self._done and self._plan.on_arrived is not None:
+        if tell and self._plan.on_arrived is not None:
             self._call_back(self._plan.on_arrived, outcome)
 
     def _call_back(self, on_arrived: Callable[[Outcome], object], outcome: Outcome) -> None:
@@ -226,6 +252,12 @@ class Batch:
                 raise
             # The batch ends because of an error already, perhaps this one.
             _log.exception("ftppool: the callback failed for %s", outcome.remote)
+            return
+        if self._journal is not None:
+            try:
+                self._journal.tell(outcome.remote)
+            except TransferError as error:
+                self._crew.give_up(error)
 
     def _report(self) -> BatchReport:
         self._crew.abandon()
@@ -247,7 +279,9 @@ class Batch:
         return report
 
 
-def _outcome(job: Job, status: Status, *, error: FTPPoolError | None = None) -> Outcome:
+def _outcome(
+    job: Job, status: Status, *, error: FTPPoolError | None = None, note: str | None = None
+) -> Outcome:
     return Outcome(
         source=job.label,
         remote=job.remote,
@@ -258,4 +292,5 @@ def _outcome(job: Job, status: Status, *, error: FTPPoolError | None = None) -> 
         elapsed=0.0,
         verified=None,
         error=error,
+        notes=() if note is None else (note,),
     )

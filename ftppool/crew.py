@@ -27,13 +27,13 @@ from ftppool.errors import (
     TransferError,
 )
 from ftppool.events import FileProgress, FileStarted, Retrying
-from ftppool.inputs import Job
+from ftppool.inputs import EmptyDirectory, Job
 from ftppool.report import Outcome, Status
 from ftppool.retry import file_delay
 from ftppool.transfer.chain import OneAtATime, overlap
 from ftppool.transfer.upload import Upload
 
-__all__ = ["Begin", "Crew", "Done"]
+__all__ = ["Begin", "Crew", "Done", "Note"]
 
 _log = logging.getLogger("ftppool")
 
@@ -47,6 +47,9 @@ TIDY = 2.0
 of step, as pyftpdlib sometimes says nothing at all to a transfer that was broken off."""
 
 DATA_CONNECTION_FAILED = frozenset({425, 426})
+
+Note = Callable[[Task, Outcome | None], None]
+"""Writes down in a worker that an item is finished; raises ``TransferError`` if it cannot."""
 
 Begin = Callable[[Item, Callable[[int], None]], Transfer]
 """Makes the steps of an item; the function that it is given is to be told the bytes so far."""
@@ -82,7 +85,14 @@ class Crew:
     """
 
     def __init__(
-        self, pool: Lender, begin: Begin, *, count: int, max_failures: int | None, done: Status
+        self,
+        pool: Lender,
+        begin: Begin,
+        *,
+        count: int,
+        max_failures: int | None,
+        done: Status,
+        note: Note | None,
     ) -> None:
         self.backlog: Backlog = Backlog()
         self.done: deque[Done] = deque()
@@ -96,6 +106,7 @@ class Crew:
         self._count = count
         self._max_failures = max_failures
         self._good = done
+        self._note = note
         self._workers: list[_Worker] = []
         self._cancel = Cancel()
         self._logged_in = False
@@ -225,7 +236,11 @@ class Crew:
 
     def _do(self, worker: _Worker, item: Item | Task) -> None:
         """Make one attempt at an item: it is then finished, open, or back in the queue."""
-        task = item if isinstance(item, Task) else self._new_task(item)
+        try:
+            task = item if isinstance(item, Task) else self._new_task(item)
+        except TransferError as error:
+            self.give_up(error)  # the journal cannot be written
+            return
         fresh = not task.attempts and isinstance(task.item, Job) and _upload(task) is not None
         if not fresh or (isinstance(task.item, Job) and task.item.size is None):
             self._settle(worker)  # what was tried before, or is a callable, may take its time
@@ -373,10 +388,9 @@ class Crew:
             self._arrived += 1  # all that counts is that it differs afterwards
         if not isinstance(item, Job):
             if failure is not None and status is Status.FAILED:
-                _log.warning(
-                    "ftppool: the empty directory %s was not made: %s", item.remote, failure
-                )
-                self.causes.append(failure)
+                self._complain(item, failure)
+            elif status is self._good:
+                self._write_down(task, None)
             self.finish(item, None)
             return
         outcome = Outcome(
@@ -392,7 +406,23 @@ class Crew:
             left_behind=transfer.left_behind,
             notes=tuple(transfer.notes),
         )
+        self._write_down(task, outcome)
         self.finish(item, outcome)
+
+    def _write_down(self, task: Task, outcome: Outcome | None) -> None:
+        """Before the next item: whenever we are killed, only what is under way is in doubt."""
+        if self._note is not None:
+            try:
+                self._note(task, outcome)
+            except TransferError as error:
+                self.give_up(error)
+
+    def _complain(self, item: Item, failure: FTPPoolError) -> None:
+        if isinstance(item, EmptyDirectory):
+            _log.warning("ftppool: the empty directory %s was not made: %s", item.remote, failure)
+            self.causes.append(failure)
+        else:
+            _log.warning("ftppool: a part of %s was not removed: %s", item.remote, failure)
 
     def _interrupt_waiting(self, worker: _Worker) -> None:
         """The batch was stopped: clean up after files that waited for another attempt."""

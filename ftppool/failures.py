@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime
 
 from ftppool.drivers.base import Address
+from ftppool.drivers.replies import legible
 from ftppool.errors import (
     AuthError,
     ConnectError,
@@ -14,10 +16,11 @@ from ftppool.errors import (
     ServerBusy,
     WouldDeadlock,
 )
+from ftppool.lessons import Ban
 from ftppool.refusals import Kind, Reply, Verdict
 from ftppool.stats import Holder
 
-__all__ = ["gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
+__all__ = ["banned", "gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
 
 
 def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError:
@@ -25,21 +28,33 @@ def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError
     kind: type[FTPPoolError]
     if verdict.kind is Kind.AUTH or (verdict.few_tries and reply.code == 530):
         kind, what = AuthError, "refuses the login; check user and password"
-    elif verdict.kind is Kind.BANNED:
-        kind, what = ServerBusy, "has banned this client; nothing is tried for 10 minutes"
     elif verdict.kind is Kind.BUSY:
         kind, what = ServerBusy, "refuses more connections"
     elif verdict.kind is Kind.PERMANENT and reply.code is not None:
         kind, what = RemoteRejected, "refuses the session"
     else:
         kind, what = ConnectError, "cannot be reached"
+    words = legible(reply.text)
     return kind(
-        f"{address} {what}: {reply.text}",
+        f"{address} {what}: {words.replace(chr(10), ' / ')}",
         code=reply.code,
-        reply=reply.text if reply.code is not None else None,
+        reply=words if reply.code is not None else None,
         phase=reply.phase.value,
         address=str(address),
         retryable=verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},
+    )
+
+
+def banned(address: Address, ban: Ban) -> ServerBusy:
+    """The server has shut this client out: say until when nothing is tried."""
+    until = datetime.fromtimestamp(ban.until).astimezone()
+    return ServerBusy(
+        f"{address} has banned this client; nothing is tried before {until:%Y-%m-%d %H:%M:%S}: "
+        f"{ban.words}",
+        reply=ban.words,
+        phase="connect",
+        address=str(address),
+        retryable=True,
     )
 
 

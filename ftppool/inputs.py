@@ -20,10 +20,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from operator import attrgetter
 from pathlib import PurePath, PureWindowsPath
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, cast
 
 from typing_extensions import Buffer
 
@@ -32,7 +32,7 @@ from ftppool.patterns import Globs, Patterns, patterns_of
 from ftppool.sources import not_a_file, open_callable, open_path, raise_error, source_error
 from ftppool.target import check_remote_name, join
 
-__all__ = ["EmptyDirectory", "Input", "Inputs", "Job", "Source", "jobs"]
+__all__ = ["EmptyDirectory", "Input", "Inputs", "Job", "Keyed", "Source", "jobs"]
 
 _Path: TypeAlias = str | os.PathLike[str]
 _Data: TypeAlias = Buffer | Callable[[], BinaryIO]  # called anew for each attempt
@@ -59,6 +59,8 @@ class Job:
             afterwards (and Windows lists open files late): the stream has the last word.
         path: The local path, or None for bytes and callables.
         error: Why this job has failed before it began, or None. ``open`` then raises it.
+        identity: Gives what makes the source the same one in a later run; None where nobody can
+            tell.
     """
 
     index: int
@@ -69,6 +71,29 @@ class Job:
     size: int | None
     path: str | None
     error: FTPPoolError | None
+    identity: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A callable source that a journal can recognise in a later run.
+
+    Attributes:
+        open: Opens a binary file, anew for each attempt.
+        key: What stands for its content: the same key is never sent twice to one remote path.
+    """
+
+    open: Callable[[], BinaryIO]
+    key: str
+
+    def __post_init__(self) -> None:
+        source, key = cast("tuple[object, object]", (self.open, self.key))
+        if not (callable(source) and isinstance(key, str) and key):
+            raise ConfigError("Keyed: write a callable that opens a binary file, and a key (str)")
+
+    def __call__(self) -> BinaryIO:
+        """Open the source."""
+        return self.open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +166,16 @@ class Inputs:
     def _data(self, source: _Data, remote: str) -> Job:
         if callable(source):
             label = _callable_label(source)
-            return self._job(label, remote, partial(open_callable, source, label))
+            identity = partial(_digest, source.key) if isinstance(source, Keyed) else None
+            return self._job(
+                label, remote, partial(open_callable, source, label), identity=identity
+            )
         data = _snapshot(source)
         # BytesIO shares an immutable bytes object until somebody writes: no copy is made.
-        return self._job("<bytes>", remote, partial(io.BytesIO, data), size=len(data))
+        return self._job(
+            "<bytes>", remote, partial(io.BytesIO, data), size=len(data),
+            identity=partial(_digest, data),
+        )  # fmt: skip
 
     def _path(self, source: _Path, remote: str | None) -> Iterator[_Found]:
         path = os.fsdecode(source)
@@ -219,7 +250,10 @@ class Inputs:
     def _file(self, path: str, remote: str, info: os.stat_result) -> Job:
         if not stat.S_ISREG(info.st_mode):
             return self._failed(path, remote, not_a_file(path, info.st_mode))
-        return self._job(path, remote, partial(open_path, path), size=info.st_size, path=path)
+        identity = partial(_digest, path, info.st_size, info.st_mtime_ns, info.st_ino)
+        return self._job(
+            path, remote, partial(open_path, path), size=info.st_size, path=path, identity=identity
+        )
 
     def _failed(self, path: str, remote: str, error: FTPPoolError) -> Job:
         return self._job(path, remote, partial(raise_error, error), path=path, error=error)
@@ -233,6 +267,7 @@ class Inputs:
         size: int | None = None,
         path: str | None = None,
         error: FTPPoolError | None = None,
+        identity: Callable[[], bytes] | None = None,
     ) -> Job:
         try:
             remote = self._claim(remote, label)
@@ -241,7 +276,7 @@ class Inputs:
             opener = partial(raise_error, error)
         index = self._count
         self._count += 1
-        return Job(index, label, remote, opener, size, path, error)
+        return Job(index, label, remote, opener, size, path, error, identity)
 
     def _claim(self, remote: str, label: str) -> str:
         """Give the remote path in its shortest writing, or raise if it is unusable or taken."""
@@ -305,8 +340,18 @@ def _snapshot(data: Buffer) -> bytes:
 
 
 def _callable_label(source: Callable[[], BinaryIO]) -> str:
-    inner = source.func if isinstance(source, partial) else source
+    inner: object = source.open if isinstance(source, Keyed) else source
+    inner = inner.func if isinstance(inner, partial) else inner
     return f"<{getattr(inner, '__name__', type(inner).__name__).strip('<>')}>"
+
+
+def _digest(source: str | bytes, *stamp: int) -> bytes:
+    """Digest what identifies a source: path and stamp, key, or the bytes themselves."""
+    if isinstance(source, bytes):
+        return b"b" + sha256(source).digest()
+    name = os.path.abspath(source) if stamp else source
+    words = repr((name, *stamp)).encode("utf-8", "backslashreplace")
+    return (b"p" if stamp else b"k") + sha256(words).digest()
 
 
 def _own_name(source: _Path) -> str:

@@ -11,6 +11,9 @@ old one, and :meth:`Ledger.pump` is idempotent: it repairs and assigns everythin
 action that is returned (an interrupt would lose it) but a state that :meth:`Ledger.claim_jobs`
 finds.
 
+What happens for each file need not be pumped: :meth:`Ledger.take`, and what :meth:`Ledger.wait` and
+:meth:`Ledger.release` do where the ledger can tell that a pump would find nothing else to do.
+
 The caller holds the gate's lock around every call and passes ``now`` in seconds of a monotonic
 clock.
 """
@@ -31,12 +34,21 @@ LONGEST_SETTLE = 0.5
 """Seconds; ProFTPD's listener may take 0.41 s to notice a closed connection."""
 MEMORY = 1.0
 """Seconds for which an ended connection still explains a refusal."""
-LEARNED_FOR = 300.0
-"""Seconds for which a refusal's lesson holds; then the configured cap is tried again."""
+BUDGET = 30
+"""Connects that may end without a login in ``BUDGET_TIME``; more would look like an attack."""
+BUDGET_TIME = 60.0
+"""Seconds."""
+NOBODY: frozenset[Tenant] = frozenset()
+OPEN = State.OPEN
+"""A look into an Enum takes 0.1 µs in Python 3.11: too long where it is done for each file."""
 
 
 class Ledger:
-    """Slots, waiters, back-off and learned cap of one address."""
+    """Slots, waiters, back-off and learned cap of one address.
+
+    Attributes:
+        busy: True if a pump found work for the dispatcher, until that calls :meth:`claim_jobs`.
+    """
 
     def __init__(self) -> None:
         self.slots: list[Slot] = []
@@ -48,11 +60,34 @@ class Ledger:
         self.last_failure: FTPPoolError | None = None
         self.settle: float = FIRST_SETTLE
         self.owed: int = 0
-        self._lesson_ends: float = float("inf")
-        self._taught: set[Tenant] = set()
+        self.busy: bool = False
+        # What the last pump found: pools of which somebody waits whom nothing can help, and how
+        # many sessions are to end as soon as their borrowers give them back.
+        self._stuck: frozenset[Tenant] = NOBODY
+        self._surplus: int = 0
+        self.probe_at: float = float("inf")
+        self._fruitless: deque[float] = deque(maxlen=BUDGET)
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
+
+    def take(self, tenant: Tenant, owner: Owner, now: float) -> Place | None:
+        """Lend a session that nobody uses, if nobody waits either: :meth:`wait` and ``accept``."""
+        if self.waiters:
+            return None
+        place = self._free_place(tenant, now)
+        if place is not None:
+            place.owner = owner
+            tenant.totals.acquired += 1
+            tenant.totals.reused += place.slot.used
+            place.slot.used = True
+        return place
+
+    def queue_again(self, waiter: Waiter, place: Place, owner: Owner, now: float) -> None:
+        """What :meth:`take` gave proved dead: end it, and wait; who came meanwhile comes after."""
+        self.waiters = {waiter: None, **self.waiters}
+        if not self.release(place, owner, now, doom=True):
+            self.pump(now)  # close() took it away meanwhile
 
     def wait(self, waiter: Waiter, now: float) -> None:
         """Put a borrower at the end of the queue, and serve it if that can be done at once."""
@@ -60,7 +95,8 @@ class Ledger:
             waiter.error = PoolClosed("the pool is closed; make a new one")
             return
         self.waiters[waiter] = None
-        self.pump(now)
+        if waiter.tenant not in self._stuck:  # else he is behind one whom nothing could help
+            self.pump(now)
 
     def cancel(self, waiter: Waiter, now: float) -> None:
         """Take a borrower out of the queue; what it was given goes to the next one."""
@@ -106,10 +142,29 @@ class Ledger:
             slot.doomed = True
         slot.last_used = now
         place.owner = None
-        self.pump(now)
+        if self._surplus or not slot.fit(now) or not self._hand_on(place):
+            self.pump(now)
         return True
 
-    def deadlocked(self, waiter: Waiter) -> bool:
+    def _hand_on(self, place: Place) -> bool:
+        """Give a place that came back to the next in the queue; False if he has no use for it."""
+        tenant = place.slot.tenant
+        for waiter in self.waiters:
+            if not waiter.served:
+                if waiter.tenant is not tenant or not waiter.alive:
+                    return False
+                self._give(place, waiter)
+                return True
+        self._stuck = NOBODY
+        return True
+
+    @staticmethod
+    def _give(place: Place, waiter: Waiter) -> None:
+        place.owner = waiter
+        waiter.place = place
+        waiter.ring()
+
+    def deadlocked(self, waiter: Waiter, now: float) -> bool:
         """Tell whether this waiter's turn can never come.
 
         That is so if its thread holds a place and every other place is held by threads that wait
@@ -119,21 +174,15 @@ class Ledger:
         if waiter.served:
             return False
         tenant = waiter.tenant
-        if self._at_own_limit(tenant):
+        if self._at_own_limit(tenant, now):
             mine = [slot for slot in self.slots if slot.tenant is tenant]
             rivals = [other for other in self.waiters if other.tenant is tenant]
             if self._all_wait(waiter, mine, rivals):
                 return True
-        full = len(self.slots) >= self.effective
-        return full and self._all_wait(waiter, self.slots, self.waiters)
+        all_wait = self._all_wait(waiter, self.slots, self.waiters)
+        return all_wait and len(self.slots) >= self._room(now)
 
     def _all_wait(self, waiter: Waiter, slots: Iterable[Slot], rivals: Iterable[Waiter]) -> bool:
-        waiting = {
-            thread
-            for other in rivals
-            if other.alive and not other.served
-            for thread in other.threads
-        }
         holders: set[Hashable] = set()
         for slot in slots:
             if slot.state is not State.OPEN:
@@ -142,12 +191,21 @@ class Ledger:
                 if place.owner is None or isinstance(place.owner, Waiter):
                     return False
                 holders.add(place.owner.thread)
-        return holders <= waiting and not holders.isdisjoint(waiter.threads)
+        if holders.isdisjoint(waiter.threads):
+            return False
+        waiting = {
+            thread
+            for other in rivals
+            if other.alive and not other.served
+            for thread in other.threads
+        }
+        return holders <= waiting
 
     # -- what the gate's threads report ------------------------------------------------------------
 
     def claim_jobs(self) -> Iterator[Slot]:
         """Hand out each slot that is to be opened or closed, once."""
+        self.busy = False
         for slot in self.slots:
             if slot.state in (State.OPENING, State.CLOSING) and not slot.claimed:
                 slot.claimed = True
@@ -182,6 +240,7 @@ class Ledger:
             for_good: True if another try would end the same way.
         """
         self.not_before = max(self.not_before, now + delay)
+        self._fruitless.append(now)
         slot.greeted = False
         slot.settled_at = now + self.settle
         slot.move(Event.OPEN_FAILED)
@@ -202,14 +261,18 @@ class Ledger:
         of_user: bool,
         of_server: bool,
         elsewhere: int = 0,
-    ) -> None:
+    ) -> int | None:
         """Learn from a refusal: call before :meth:`open_failed`.
 
         Args:
             hint: The number in the server's sentence, if it speaks of this client.
             of_user: True if the words are about this user, not about the address.
             of_server: True if they are about all clients together, which teaches nothing.
-            elsewhere: Connections of other processes to this address, as far as known.
+            elsewhere: Connections of other processes to this address (of this user, if the words
+                are about him), as far as known.
+
+        Returns:
+            How many connections the server allows, of all or of this user; None: nothing learned.
         """
         ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
         others = [other for other in self.slots if other is not slot and other.connected]
@@ -221,14 +284,22 @@ class Ledger:
             tenants = [tenant for tenant in tenants if tenant is slot.tenant]
         connections = len(tenants) + elsewhere
         if of_server or not connections:
-            return  # somebody else holds the places: nothing to learn
-        limit = max(1, min(connections, hint or connections))
-        self._lesson_ends = now + LEARNED_FOR
-        if of_user:
-            self._taught.add(slot.tenant)
-            slot.tenant.learned = min(limit, slot.tenant.learned or limit)
-        else:
-            self.learned = min(limit, self.learned or limit)
+            return None  # somebody else holds the places: nothing to learn
+        who = slot.tenant if of_user else self
+        limit = max(1, min(connections, hint or connections, who.learned or connections))
+        who.learned, who.probe_at = limit, float("inf")  # the gate will say when: see `taught`
+        return limit
+
+    def taught(self, tenant: Tenant | None, limit: int | None, probe_at: float, now: float) -> None:
+        """Take over a lesson that is known elsewhere, about one pool's user or about all.
+
+        Args:
+            limit: Connections that the server allows; None: no such lesson.
+            probe_at: From when on one more may be tried.
+        """
+        who = self if tenant is None else tenant
+        who.learned, who.probe_at = limit, probe_at
+        self.pump(now)
 
     def denied(self, slot: Slot, now: float, *, delay: float) -> None:
         """The limiter had no permit; nothing was connected."""
@@ -311,13 +382,16 @@ class Ledger:
         Returns:
             The waiters that have something to wake up for.
         """
+        self._stuck = NOBODY
         self._drop_the_dead()
-        self._forget_lessons(now)
         self._settle(now)
         self._retire(now)
         if self.waiters:
-            self._serve(now)
+            self._stuck = self._serve(now)
         self._retire_unused(now)
+        self.busy = bool(self.freed) or any(
+            slot.state in (State.OPENING, State.CLOSING) and not slot.claimed for slot in self.slots
+        )
         return [waiter for waiter in self.waiters if waiter.served]
 
     def next_deadline(self, now: float) -> float | None:
@@ -328,10 +402,17 @@ class Ledger:
             for slot in self.slots
             if slot.idle
         ]
-        if self.waiters and self.not_before > now:
-            times.append(self.not_before)
-        if self._lesson_ends < float("inf"):
-            times.append(self._lesson_ends)
+        if self.waiters:
+            times += [
+                when
+                for when in (
+                    self.not_before,
+                    self.probe_at,
+                    self._budget_ends(),
+                    *(waiter.tenant.probe_at for waiter in self.waiters),
+                )
+                if now < when < float("inf")
+            ]
         return min(times, default=None)
 
     def count(self, state: State, tenant: Tenant | None = None) -> int:
@@ -350,7 +431,7 @@ class Ledger:
                     if not owner.alive or owner.error is not None:
                         place.owner = None
                     elif owner.place is None:
-                        owner.place = place
+                        self._give(place, owner)
         for waiter in [waiter for waiter in self.waiters if not waiter.alive]:
             self.waiters.pop(waiter, None)
         for waiter in self.waiters:
@@ -358,14 +439,7 @@ class Ledger:
                 waiter.place = None  # revoked
             if waiter.tenant.closed and not waiter.served:
                 waiter.error = PoolClosed("the pool was closed while this waited for a session")
-
-    def _forget_lessons(self, now: float) -> None:
-        if now >= self._lesson_ends:
-            self.learned = None
-            for tenant in self._taught:
-                tenant.learned = None
-            self._taught.clear()
-            self._lesson_ends = float("inf")
+                waiter.ring()
 
     def _settle(self, now: float) -> None:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
@@ -377,72 +451,79 @@ class Ledger:
                 slot.move(Event.SETTLED)
 
     def _retire(self, now: float) -> None:
-        idle = [slot for slot in self.slots if slot.idle]
-        for slot in idle:
-            tenant = slot.tenant
-            if (
-                slot.doomed
-                or tenant.closed
-                or slot.generation != tenant.generation
-                or now >= slot.expires
-            ):
+        for slot in self.slots:
+            if slot.idle and not slot.fit(now):
                 slot.move(Event.CLOSE)
-        surplus = sum(1 for slot in self.slots if slot.state in (State.OPENING, State.OPEN))
-        surplus -= self.effective
-        idle = [slot for slot in idle if slot.state is State.OPEN]
-        for slot in sorted(idle, key=lambda slot: slot.last_used)[: max(0, surplus)]:
+        staying = [
+            slot
+            for slot in self.slots
+            if (slot.state is State.OPEN and not slot.doomed)
+            or (slot.state is State.OPENING and not slot.trying)
+        ]
+        surplus = max(0, len(staying) - self._room(now))
+        idle = sorted((slot for slot in staying if slot.idle), key=lambda slot: slot.last_used)
+        for slot in idle[:surplus]:
             slot.move(Event.CLOSE)
+        surplus = max(0, surplus - len(idle))
+        self._surplus = surplus - sum(drain(staying) for _ in range(surplus))
 
     def _retire_unused(self, now: float) -> None:
         for slot in self.slots:
             if slot.idle and now >= slot.last_used + slot.tenant.max_idle:
                 slot.move(Event.CLOSE)
 
-    def _serve(self, now: float) -> None:
+    def _serve(self, now: float) -> frozenset[Tenant]:
+        """Find something for each waiter; the pools of those for whom there is nothing."""
+        stuck: set[Tenant] = set()
         promised: Counter[Tenant] = Counter()
         for slot in self.slots:
             if slot.state is State.OPENING:
                 promised[slot.tenant] += slot.tenant.places
-        coming = self.count(State.CLOSING) + self.count(State.SETTLING)
-        planned = 0  # room that is kept for a waiter who may not open yet
+        ending = _Ending(self, now)
+        room = self._room(now) - len(self.slots)
         for waiter in self.waiters:
-            if waiter.served or not waiter.alive:
-                continue
             tenant = waiter.tenant
+            if waiter.served or not waiter.alive or tenant in stuck:
+                continue
             place = self._free_place(tenant, now)
             if place is not None:
-                place.owner = waiter
-                waiter.place = place
+                self._give(place, waiter)
             elif promised[tenant] > 0:
                 promised[tenant] -= 1
-            elif self._at_own_limit(tenant):
-                continue
-            elif len(self.slots) + planned < self.effective:
+            elif self._at_own_limit(tenant, now):
+                stuck.add(tenant)
+            elif room > 0:
+                room -= 1  # kept for this waiter if he may not open yet
                 if self._may_open(tenant, now):
                     self._open(tenant)
-                else:
-                    planned += 1
                 promised[tenant] += tenant.places - 1
-            elif coming > 0:
-                coming -= 1
-            else:
-                self._end_idle_of_another(tenant)
+            elif not ending.make_room_for(tenant):
+                stuck.add(tenant)
+        return frozenset(stuck)
+
+    def _room(self, now: float) -> int:
+        """How many slots may be taken, with one that is to show if the server allows more."""
+        cap = self.cap or 1
+        if self.learned is None:
+            return cap
+        return min(cap, self.learned + (now >= self.probe_at))
 
     def _free_place(self, tenant: Tenant, now: float) -> Place | None:
-        best: Place | None = None
+        best, latest = None, float("-inf")
         for slot in self.slots:
-            if slot.tenant is not tenant or slot.state is not State.OPEN or slot.doomed:
-                continue
-            if slot.generation != tenant.generation or now >= slot.expires:
-                continue
-            if best is None or slot.last_used > best.slot.last_used:
-                best = next((place for place in slot.places if place.owner is None), best)
+            if slot.last_used > latest and slot.tenant is tenant and slot.state is OPEN:
+                for place in slot.places:
+                    if place.owner is None:
+                        if slot.fit(now):
+                            best, latest = place, slot.last_used
+                        break
         return best
 
-    def _at_own_limit(self, tenant: Tenant) -> bool:
+    def _at_own_limit(self, tenant: Tenant, now: float) -> bool:
         if tenant.learned is None:
             return False
-        return sum(1 for slot in self.slots if slot.tenant is tenant) >= tenant.learned
+        mine = sum(1 for slot in self.slots if slot.tenant is tenant)
+        return mine >= tenant.learned + (now >= tenant.probe_at)
 
     def _may_open(self, tenant: Tenant, now: float) -> bool:
         # One by one up to the greeting, so that a refusal stops the next one; after a refusal, or
@@ -451,19 +532,75 @@ class Ledger:
         for slot in self.slots:
             if slot.state is State.OPENING and (strictly or not slot.greeted):
                 return False
-        return now >= self.not_before
+        return now >= self.not_before and now >= self._budget_ends()
+
+    def _budget_ends(self) -> float:
+        """When the next connect may be tried after many that came to nothing."""
+        return self._fruitless[0] + BUDGET_TIME if len(self._fruitless) == BUDGET else 0.0
 
     def _open(self, tenant: Tenant) -> None:
         slot = Slot(tenant, tenant.generation)
+        slot.trying = self.learned is not None and len(self.slots) >= self.learned
         slot.move(Event.OPEN)
         self.slots.append(slot)
-
-    def _end_idle_of_another(self, tenant: Tenant) -> None:
-        idle = [slot for slot in self.slots if slot.idle and slot.tenant is not tenant]
-        if idle:
-            min(idle, key=lambda slot: slot.last_used).move(Event.CLOSE)
 
     def _fail_waiters(self, tenant: Tenant, error: FTPPoolError) -> None:
         for waiter in self.waiters:
             if waiter.tenant is tenant and not waiter.served:
                 waiter.error = error
+                waiter.ring()
+
+
+class _Ending:
+    """Ends what others do not use, one session for each waiter who finds no room."""
+
+    def __init__(self, ledger: Ledger, now: float) -> None:
+        self._slots = ledger.slots
+        self._coming = ledger.count(State.CLOSING) + ledger.count(State.SETTLING)
+        self._draining = sum(1 for slot in self._slots if slot.state is State.OPEN and slot.doomed)
+        self._useless = now < ledger.not_before  # nothing could be opened in its place
+
+    def make_room_for(self, tenant: Tenant) -> bool:
+        """True if something ends for this waiter."""
+        if self._coming > 0:
+            self._coming -= 1
+            return True
+        if self._useless:
+            return False
+        if self._end_idle(tenant):
+            return True
+        if self._shares(tenant):
+            return False
+        if self._draining > 0:
+            self._draining -= 1
+            return True
+        return drain(slot for slot in self._slots if slot.tenant is not tenant)
+
+    def _end_idle(self, tenant: Tenant) -> bool:
+        idle = [slot for slot in self._slots if slot.idle and slot.tenant is not tenant]
+        if idle:
+            min(idle, key=lambda slot: slot.last_used).move(Event.CLOSE)
+        return bool(idle)
+
+    def _shares(self, tenant: Tenant) -> bool:
+        """True if a place of a session of this pool will come free, whoever waits for room."""
+        return tenant.places > 1 and any(
+            slot.tenant is tenant and slot.state is State.OPEN and not slot.doomed
+            for slot in self._slots
+        )
+
+
+def drain(slots: Iterable[Slot]) -> bool:
+    """Let nobody else use a session of several places, which might else never be idle."""
+    shared = [
+        slot
+        for slot in slots
+        if slot.state is State.OPEN and len(slot.places) > 1 and not slot.doomed
+    ]
+    if shared:
+        min(shared, key=_users).doomed = True
+    return bool(shared)
+
+
+def _users(slot: Slot) -> int:
+    return sum(place.owner is not None for place in slot.places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Unpack
@@ -28,6 +29,7 @@ def upload_batch(
     verify: Verify = "size",
     on_conflict: Conflict = "overwrite",
     makedirs: bool = True,
+    journal: str | os.PathLike[str] | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
     last: Patterns = (),
@@ -66,13 +68,20 @@ def upload_batch(
         verify: ``"size"`` (default) or ``"none"``.
         on_conflict: ``"overwrite"`` (default), ``"skip"`` or ``"fail"``.
         makedirs: Make missing directories (default True).
+        journal: A file on a local disk that remembers what has arrived until a batch ends complete:
+            after a crash or a failure the next run with it goes on there. A source counts as the
+            same one by its remote and absolute local path, size, modification time and inode;
+            bytes by their SHA-256; a callable only as :class:`~ftppool.Keyed`, else it is sent
+            again. One batch uses it at a time, and it is for one target.
         include: A pattern or several: only what matches is part of the batch.
         exclude: A pattern or several: what matches is not, even if it is included.
         last: Patterns of files that go after all others, such as ``["done.ok"]``, one pattern
             after another. They are not begun unless every file before them was uploaded or
             skipped and every empty directory made; their outcome is then ``not_attempted``.
         on_uploaded: Called in this thread with the outcome of each uploaded file, to archive its
-            source. An exception from it ends the batch like one from ``files``.
+            source; with a journal at least once, and also for a file (then ``skipped``) that an
+            earlier run sent but did not tell. An exception from it ends the batch like one from
+            ``files``.
         deadline: Seconds for the whole batch; then it is stopped as by Ctrl-C, and the report's
             ``causes`` say so. An input that blocks delays that.
         max_failures: So many failed files end the batch (default: none do).
@@ -88,7 +97,11 @@ def upload_batch(
         ConfigError: An argument is wrong; the message says what to write.
     """
     check_options(pool_options)
-    with FTPPool(target, max_per_ip=max_per_ip, on_event=on_event, **pool_options) as pool:
+    pool = FTPPool(target, max_per_ip=max_per_ip, on_event=on_event, **pool_options)
+    # An error reporter that shows the variables of all frames must find no password here.
+    target = pool.name
+    pool_options = {}
+    with pool:
         report = pool.upload_batch(
             files,
             workers=workers,
@@ -96,6 +109,7 @@ def upload_batch(
             verify=verify,
             on_conflict=on_conflict,
             makedirs=makedirs,
+            journal=journal,
             include=include,
             exclude=exclude,
             last=last,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import socket
+import threading
 import time
+from collections.abc import Callable
 
 from ftppool.board import Board, client_of
 from ftppool.client import Client, snapshot
 from ftppool.drivers.base import OpenFailed, Wire, shut_down
 from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
 from ftppool.events import ConnectFailed, SessionClosed, SessionOpened, SessionRefused
-from ftppool.failures import open_error
+from ftppool.failures import banned, open_error
+from ftppool.lessons import Ban, Lesson, Lessons
 from ftppool.limits.base import Limiter, Permit
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
@@ -22,8 +26,6 @@ __all__ = ["Opener"]
 
 _log = logging.getLogger("ftppool")
 
-BAN = 600.0
-"""Seconds without a connect after the server spoke of a ban."""
 FEW = 3
 """Connects until something that only looks like a refusal counts as what it says."""
 NO_PERMIT = (0.1, 0.25)
@@ -64,39 +66,111 @@ class Opener:
         self.connecting: dict[Slot, socket.socket] = {}
         self.permits: dict[Slot, Permit] = {}
         self.asking: dict[Limiter, None] = {}
+        # So that what was read before a lesson is not applied after it. The board's lock is taken
+        # within this one, never the other way round.
+        self._learning = threading.Lock()
 
     def open(self, slot: Slot) -> None:
         """Get a permit, connect and log in; the ledger hears how it ended."""
         client = client_of(slot)
-        started = time.monotonic()
         try:
-            with self.board.lock:
-                cap = min(client.cap, self.board.ledger.effective)
-            permit = client.limiter.take(self._address, cap)
-            if permit is None:
-                self.asking[client.limiter] = None
-                delay = random.uniform(*NO_PERMIT)  # noqa: S311 - no secret
-                with self.board.lock:
-                    self.board.ledger.denied(slot, time.monotonic(), delay=delay)
-                    self.board.wake()
-                return
-            self.permits[slot] = permit
-            wire = client.driver.open(self.board.address, _Watch(self, slot))
+            ban = self.look_up(client.limiter).ban
+            if ban is None or ban.over(time.time()):
+                self._connect(slot, client)
+            else:
+                self._stay_out(slot, ban)
         except OpenFailed as failed:
             self._open_failed(slot, client, failed.reply, failed.__cause__)
         except BaseException as error:  # noqa: BLE001 - a user's callable or a bug: to the waiters
             self._open_broke(slot, error)
-        else:
-            now = time.monotonic()
-            lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
-            with self.board.lock:
-                self.board.ledger.opened(slot, wire, now, expires=now + lifetime)
-                self.board.wake()
-            client.emit(
-                SessionOpened(pool=client.name, address=self._address, elapsed=now - started)
-            )
         finally:
             self.connecting.pop(slot, None)
+
+    def _connect(self, slot: Slot, client: Client) -> None:
+        started = time.monotonic()
+        with self.board.lock:
+            cap = min(client.cap, self.board.ledger.cap or client.cap)
+        permit = client.limiter.take(self._address, cap, client.user)
+        if permit is None:
+            self.asking[client.limiter] = None
+            delay = random.uniform(*NO_PERMIT)  # noqa: S311 - no secret
+            with self.board.lock:
+                self.board.ledger.denied(slot, time.monotonic(), delay=delay)
+            return
+        self.permits[slot] = permit
+        wire = client.driver.open(self.board.address, _Watch(self, slot))
+        if permit.trying:
+            self._teach(client, lambda known: known.raised(permit.trying, time.time()))
+        now = time.monotonic()
+        lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
+        with self.board.lock:
+            self.board.ledger.opened(slot, wire, now, expires=now + lifetime)
+        client.emit(SessionOpened(pool=client.name, address=self._address, elapsed=now - started))
+
+    # -- what the server teaches -------------------------------------------------------------------
+
+    def look_up(self, limiter: Limiter) -> Lessons:
+        """Let the ledger know what is known of the server now."""
+        with self._learning:
+            lessons = limiter.lessons(self._address)
+            self._apply(limiter, lessons)
+        return lessons
+
+    def _teach(self, client: Client, change: Callable[[Lessons], Lessons]) -> Lessons:
+        with self._learning:
+            lessons = client.limiter.teach(self._address, change)
+            self._apply(client.limiter, lessons)
+        return lessons
+
+    def _apply(self, limiter: Limiter, lessons: Lessons) -> None:
+        now, wall = time.monotonic(), time.time()
+
+        def terms(lesson: Lesson | None) -> tuple[int | None, float]:
+            if lesson is None:
+                return None, math.inf
+            return lesson.limit, now + (0.0 if lesson.due(wall) else lesson.probe_at - wall)
+
+        with self.board.lock:
+            ledger = self.board.ledger
+            ledger.taught(None, *terms(lessons.of_all), now)
+            for client in self.board.clients:
+                if client.limiter is limiter:
+                    ledger.taught(client, *terms(lessons.of_user.get(client.user)), now)
+
+    def _refused(self, slot: Slot, client: Client, verdict: Verdict, words: str) -> None:
+        of_user = verdict.scope is Scope.USER
+        user = client.user if of_user else None
+        elsewhere = client.limiter.others(self._address, user)
+        with self._learning:
+            with self.board.lock:
+                client.totals.refused += 1
+                limit = self.board.ledger.refused(
+                    slot,
+                    time.monotonic(),
+                    hint=verdict.limit,
+                    of_user=of_user,
+                    of_server=verdict.scope in {Scope.SERVER, Scope.CONNECTION},
+                    elsewhere=elsewhere,
+                )
+            if limit is None:
+                return
+            lessons = client.limiter.teach(
+                self._address, lambda known: known.refused(limit, words, time.time(), user=user)
+            )
+            self._apply(client.limiter, lessons)
+
+    def _stay_out(self, slot: Slot, ban: Ban) -> None:
+        """Try nothing while a ban lasts; who can wait for a session that is open may do so."""
+        with self.board.lock:
+            live = self._live(slot)
+        delay = ban.until - time.time() if live else 0.0
+        self._fail(slot, banned(self.board.address, ban), delay=delay, for_good=not live)
+
+    def _live(self, slot: Slot) -> int:
+        """Count our other connections. Needs the lock."""
+        return sum(1 for other in self.board.ledger.slots if other is not slot and other.connected)
+
+    # -- what went wrong ---------------------------------------------------------------------------
 
     def _open_broke(self, slot: Slot, error: BaseException) -> None:
         """Not the server failed but what the user gave us (a password function), or we did."""
@@ -105,64 +179,54 @@ class Opener:
             words = f"no session to {self._address}: {type(error).__name__}: {error}"
             failure = ConfigError(words, phase="connect", address=self._address)
             failure.__cause__ = error
-        with self.board.lock:
-            self.board.ledger.open_failed(slot, failure, time.monotonic(), delay=0.0, for_good=True)
-            self.board.wake()
+        self._fail(slot, failure, delay=0.0, for_good=True)
 
     def _open_failed(
         self, slot: Slot, client: Client, reply: Reply, cause: BaseException | None
     ) -> None:
-        elsewhere = client.limiter.others(self._address)
+        if client.closed:
+            # We broke it off ourselves: that says nothing about the server.
+            closed = PoolClosed("the pool was closed", address=self._address)
+            self._fail(slot, closed, delay=0.0, for_good=True)
+            return
         with self.board.lock:
-            ledger = self.board.ledger
-            if client.closed:
-                # We broke it off ourselves: that says nothing about the server.
-                closed = PoolClosed("the pool was closed", address=self._address)
-                ledger.open_failed(slot, closed, time.monotonic(), delay=0.0, for_good=True)
-                return
-            live = sum(1 for other in ledger.slots if other is not slot and other.connected)
-            verdict = classify(
-                reply, live=live, worked_before=client.proven, patterns=client.policy.patterns
+            live = self._live(slot)
+            tries = self.board.ledger.failures + 1
+        verdict = classify(
+            reply, live=live, worked_before=client.proven, patterns=client.policy.patterns
+        )
+        error = open_error(verdict, reply, self.board.address)
+        wait = open_delay(client.policy, tries)
+        if verdict.kind is Kind.BUSY:
+            self._refused(slot, client, verdict, reply.text)
+        else:
+            client.totals.connect_failed += 1
+        if verdict.kind is Kind.BANNED:
+            ban = self._teach(client, lambda known: known.banned(reply.text, time.time())).ban
+            assert ban is not None
+            error, wait = banned(self.board.address, ban), ban.pause
+        error.__cause__ = cause
+        for_good = _hopeless(verdict, client, reply.phase, tries=tries, live=live)
+        wait = 0.0 if for_good else wait
+        self._fail(slot, error, delay=wait, for_good=for_good)
+        self._tell_failure(client, verdict, error, wait)
+
+    def _fail(self, slot: Slot, error: FTPPoolError, *, delay: float, for_good: bool) -> None:
+        with self.board.lock:
+            self.board.ledger.open_failed(
+                slot, error, time.monotonic(), delay=delay, for_good=for_good
             )
-            tries = ledger.failures + 1
-            delay = BAN if verdict.kind is Kind.BANNED else open_delay(client.policy, tries)
-            for_good = verdict.kind in {Kind.AUTH, Kind.PERMANENT, Kind.BANNED}
-            if not live:
-                # With a session of ours alive, those who wait can have that one.
-                for_good |= verdict.kind in {Kind.TRANSIENT, Kind.STALE} and (
-                    tries >= client.policy.attempts
-                    or (client.alternatives and reply.phase is Phase.CONNECT)
-                )
-                for_good |= verdict.few_tries and tries >= FEW
-            if verdict.kind is Kind.BUSY:
-                client.totals.refused += 1
-                ledger.refused(
-                    slot,
-                    time.monotonic(),
-                    hint=verdict.limit,
-                    of_user=verdict.scope is Scope.USER,
-                    of_server=verdict.scope in {Scope.SERVER, Scope.CONNECTION},
-                    elsewhere=elsewhere,
-                )
-            else:
-                client.totals.connect_failed += 1
-            error = open_error(verdict, reply, self.board.address)
-            error.__cause__ = cause
-            wait = 0.0 if for_good and verdict.kind is not Kind.BANNED else delay
-            ledger.open_failed(slot, error, time.monotonic(), delay=wait, for_good=for_good)
-            effective = snapshot(ledger, client).effective
-            self.board.wake()
-        self._tell_failure(client, verdict, error, effective, wait)
 
     def _tell_failure(
-        self, client: Client, verdict: Verdict, error: FTPPoolError, effective: int, wait: float
+        self, client: Client, verdict: Verdict, error: FTPPoolError, wait: float
     ) -> None:
-        address = self._address
         if verdict.kind is Kind.BUSY:
+            with self.board.lock:
+                effective = snapshot(self.board.ledger, client).effective
             client.emit(
                 SessionRefused(
                     pool=client.name,
-                    address=address,
+                    address=self._address,
                     reply=error.reply or "",
                     effective=effective,
                     wait=wait,
@@ -170,7 +234,7 @@ class Opener:
             )
         else:
             client.emit(
-                ConnectFailed(pool=client.name, address=address, error=str(error), wait=wait)
+                ConnectFailed(pool=client.name, address=self._address, error=str(error), wait=wait)
             )
 
     def close(self, slot: Slot) -> None:
@@ -183,7 +247,6 @@ class Opener:
         finally:
             with self.board.lock:
                 self.board.ledger.closed(slot, time.monotonic(), politely=politely)
-                self.board.wake()
         client.emit(SessionClosed(pool=client.name, address=self._address, politely=politely))
 
     def let_go(self, slots: list[Slot]) -> None:
@@ -207,3 +270,16 @@ class Opener:
         with self.board.lock:
             connecting = list(self.connecting.items())
         shut_down([sock for slot, sock in connecting if slot.tenant is client])
+
+
+def _hopeless(verdict: Verdict, client: Client, phase: Phase, *, tries: int, live: int) -> bool:
+    """True if who waits is told now: another try would end the same way, or is not worth it."""
+    if verdict.kind in {Kind.AUTH, Kind.PERMANENT}:
+        return True
+    if live:
+        return False  # those who wait can have a session that is open
+    if verdict.kind is Kind.BANNED or (verdict.few_tries and tries >= FEW):
+        return True
+    return verdict.kind in {Kind.TRANSIENT, Kind.STALE} and (
+        tries >= client.policy.attempts or (client.alternatives and phase is Phase.CONNECT)
+    )

@@ -97,6 +97,7 @@ class Tenant:
         places: Borrowers that one connection of it can serve at a time.
         max_idle: How long an unused session is kept.
         learned: What refusals that spoke of this user taught, or None.
+        probe_at: When one connection more than that may be tried.
         generation: Sessions of an older generation end as soon as nobody uses them.
         proven: True once these credentials have logged in. Until then connections are opened one
             by one, so that a wrong password is not tried several times.
@@ -108,6 +109,7 @@ class Tenant:
     places: int = 1
     max_idle: float = 30.0
     learned: int | None = None
+    probe_at: float = float("inf")
     generation: int = 0
     proven: bool = False
     closed: bool = False
@@ -135,6 +137,9 @@ class Waiter:
         """True once there is something to wake up for."""
         return self.place is not None or self.error is not None
 
+    def ring(self) -> None:
+        """Called when it is served: who sleeps meanwhile wakes up."""
+
 
 @dataclass(eq=False, slots=True)
 class Place:
@@ -153,6 +158,7 @@ class Slot:
     state: State = State.FREE
     claimed: bool = False
     greeted: bool = False
+    trying: bool = False
     doomed: bool = False
     session: Any = None
     used: bool = False
@@ -170,6 +176,16 @@ class Slot:
     def idle(self) -> bool:
         """True if the session is open and nobody has a place of it."""
         return self.state is State.OPEN and all(place.owner is None for place in self.places)
+
+    def fit(self, now: float) -> bool:
+        """True if the session may be lent (again): nothing wants its end."""
+        tenant = self.tenant
+        return not (
+            self.doomed
+            or tenant.closed
+            or self.generation != tenant.generation
+            or now >= self.expires
+        )
 
     @property
     def connected(self) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import chain
 from typing import Any
 
-from ftppool.backlog import Item, Transfer
+from ftppool.backlog import Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
+from ftppool.errors import TransferError
 from ftppool.inputs import Input, Inputs, Job
+from ftppool.journal import Journal
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.directories import Directories, MakeDirectory
+from ftppool.transfer.leftover import LeftOver, TidyUp
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
 
 __all__ = ["UploadBatchOptions", "run_uploads"]
@@ -25,6 +30,7 @@ class UploadBatchOptions(BatchOptions, total=False):
     verify: Verify
     on_conflict: Conflict
     makedirs: bool
+    journal: str | os.PathLike[str] | None
     on_uploaded: Callable[[Outcome], object] | None
 
 
@@ -35,8 +41,13 @@ def run_uploads(
     options: UploadBatchOptions,
     *,
     workers: int,
+    target: str,
 ) -> BatchReport:
-    """Send files; ``workers`` counts if the options do not say.
+    """Send files.
+
+    Args:
+        workers: Files under way at a time if the options do not say.
+        target: What a journal is for.
 
     Raises:
         ConfigError: An argument is wrong.
@@ -51,14 +62,74 @@ def run_uploads(
         list_rest=isinstance(files, Collection),
     )
     reader = Inputs(remote_dir, include=options.get("include"), exclude=options.get("exclude"))
-    shared = Shared(Directories())
+    jobs = reader.read(files)
+    path = options.get("journal")
+    if path is None:
+        uploads = _Uploads(pool, how, None)
+        return Batch(
+            pool, jobs, uploads.begin, plan, done=Status.UPLOADED, below=reader.below
+        ).run()
+    journal = Journal(path, target)
+    try:
+        uploads = _Uploads(pool, how, journal)
+        report = Batch(
+            pool,
+            chain(journal.left_overs(), jobs),
+            uploads.begin,
+            plan,
+            done=Status.UPLOADED,
+            below=reader.below,
+            journal=journal,
+            note=uploads.note,
+        ).run()
+        if report.ok:
+            journal.clear()
+    except TransferError as error:  # it could not be emptied
+        report = replace(report, causes=(*report.causes, error))
+    finally:
+        journal.close()
+    return report
 
-    def begin(item: Item, on_bytes: Callable[[int], None]) -> Transfer:
-        path = pool.resolve(item.remote)
+
+class _Uploads:
+    """Makes the uploads of one batch, and writes down how they end."""
+
+    def __init__(self, pool: Lender, options: UploadOptions, journal: Journal | None) -> None:
+        self._pool = pool
+        self._options = options
+        self._journal = journal
+        self._shared = Shared(Directories())
+        self._tokens: dict[int, str] = {}
+
+    def begin(self, item: Item, on_bytes: Callable[[int], None]) -> Transfer:
+        """Make the steps of an item."""
+        if isinstance(item, LeftOver):
+            return TidyUp(item)
+        path = self._pool.resolve(item.remote)
         if not isinstance(item, Job):
-            return MakeDirectory(path, shared.directories)
-        return Upload(path, item.open, item.size, options=how, shared=shared, on_bytes=on_bytes)
+            return MakeDirectory(path, self._shared.directories)
+        token = None
+        if self._journal is not None and self._options.atomic:
+            token = self._tokens[item.index] = self._journal.begin(path, self._options.part_name)
+        return Upload(
+            path,
+            item.open,
+            item.size,
+            options=self._options,
+            shared=self._shared,
+            on_bytes=on_bytes,
+            token=token,
+        )
 
-    return Batch(
-        pool, reader.read(files), begin, plan, done=Status.UPLOADED, below=reader.below
-    ).run()
+    def note(self, task: Task, outcome: Outcome | None) -> None:
+        """Write down what became of an item."""
+        item, journal = task.item, self._journal
+        assert journal is not None
+        if isinstance(item, LeftOver):
+            journal.end(item.remote, item.token)
+        elif isinstance(item, Job) and outcome is not None:
+            token = self._tokens.pop(item.index, "")
+            if outcome.status is Status.UPLOADED:
+                journal.end(self._pool.resolve(item.remote), token, item)
+            elif outcome.left_behind is None:
+                journal.end(self._pool.resolve(item.remote), token)

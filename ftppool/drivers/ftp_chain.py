@@ -26,6 +26,7 @@ from ftppool.bucket import Bucket
 from ftppool.drivers.base import reset
 from ftppool.drivers.data import Flow, ready
 from ftppool.drivers.ftp_lease import Control, DataSocket, LeasedFTP
+from ftppool.drivers.replies import legible, parse_epsv, parse_number, parse_pasv
 from ftppool.drivers.steps import NotGrouped, Start, Tail
 from ftppool.errors import FTPPoolError, VerifyError
 from ftppool.refusals import Phase
@@ -105,7 +106,7 @@ class Chain:
             self._ask("MKD", f"MKD {directory}", "257 250")
         if start.probe is not None:
             self._ask("PROBE", f"SIZE {start.probe}", "213")
-        if self._control.known.epsv or self._control.sock.family != socket.AF_INET:
+        if self._control.known.epsv or self._control.family != socket.AF_INET:
             self._ask("EPSV", "EPSV", "229")
         else:
             self._ask("PASV", "PASV", "227")
@@ -130,7 +131,7 @@ class Chain:
         """Where to connect; None if the file is not to be sent now."""
         if start.admit is not None:
             reply = self._replies.get("PROBE", "")
-            there = int(reply[3:]) if reply[:3] == "213" and reply[3:].strip().isdigit() else None
+            there = parse_number(reply[3:].strip()) if reply[:3] == "213" else None
             try:
                 start.refused = not start.admit(there, reply)
             except Exception as error:  # noqa: BLE001 - it is about this file, whatever it is
@@ -140,15 +141,15 @@ class Chain:
         if (reply := self._replies.get("TYPE", "200"))[:1] != "2":
             start.error = self._rejected(start.path, Phase.COMMAND, reply)
             return None
-        peer = self._control.sock.getpeername()
+        host = self._control.peer[0]
         if (reply := self._replies.get("EPSV", "")) and reply[:3] in NO_EPSV:
             self._control.known.epsv = False
             start.error = NotGrouped("EPSV is not known here")
         elif reply[:3] == "229":
-            return ftplib.parse229(reply, peer)
+            return host, parse_epsv(reply)
         elif (reply := reply or self._replies["PASV"])[:3] == "227":
-            host, port = ftplib.parse227(reply)
-            return (host if self._ftp.trust_server_pasv_ipv4_address else peer[0]), port
+            said, port = parse_pasv(reply)
+            return said if self._ftp.trust_server_pasv_ipv4_address else host, port
         else:
             start.error = self._rejected(start.path, Phase.TRANSFER, reply)
         return None
@@ -186,15 +187,13 @@ class Chain:
 
     def _dial(self, port: tuple[str, int]) -> DataSocket:
         """Begin to connect; the SYN leaves before STOR does, and nobody waits for it yet."""
-        family = self._control.sock.family
-        data = DataSocket(family, socket.SOCK_STREAM)
+        data = DataSocket(self._control.family, socket.SOCK_STREAM)
         try:
             data.setblocking(False)
             data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._ftp.source_address is not None:
                 data.bind(self._ftp.source_address)
-            scope = self._control.sock.getpeername()[2:]
-            data.connect_ex((*port, *scope))
+            data.connect_ex(port)
         except BaseException:
             data.close()
             raise
@@ -217,14 +216,14 @@ class Chain:
         try:
             start.complete = flow.send(start.source, start.path)
         except BaseException:
-            self._ftp._break_off(stream)
+            reset(stream)
             raise
         finally:
             start.sent = flow.sent
         if start.complete:
             stream.close()
         else:
-            self._ftp._break_off(stream)
+            reset(stream)
         return flow.broken
 
     def _connected(self, data: DataSocket) -> OSError | None:
@@ -278,8 +277,11 @@ class Chain:
     def _flush(self) -> None:
         """Send what was asked in one write."""
         text = "\r\n".join(self._lines) + "\r\n"
-        if text.count("\n") != len(self._lines) or text.count("\r") != len(self._lines):
+        lines = len(self._lines)
+        if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
             raise ValueError("an illegal newline character should not be contained")
+        if self._control.reader.buffered and not self._control.outstanding:
+            self._ftp._unasked(self._control)
         self._control.outstanding += len(self._lines)
         if self._tail is not None and any(key == "RNTO" for key, _ in self._asked):
             self._tail.renaming = True
@@ -314,7 +316,7 @@ class Chain:
         if code == "421":
             raise ftplib.error_temp(reply)
         if code[:1] not in {"4", "5"} and code not in good.split():
-            raise _OutOfStep(f"{reply!r} is no answer to {key}")
+            raise _OutOfStep(f"{legible(reply)!r} is no answer to {key}")
         self._asked.popleft()
         self._replies[key] = reply
         if self._tail is not None and not self._tail.ended and key in {"RNTO", "DATE"}:

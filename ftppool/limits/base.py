@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+from ftppool.lessons import Lessons
 
 __all__ = ["Allowance", "Limiter", "Permit"]
 
 
 class Permit(Protocol):
-    """The right to one connection; held from before its connect until it has settled."""
+    """The right to one connection; held from before its connect until it has settled.
+
+    Attributes:
+        trying: The lessons that this connection puts to the test: of which users (None: of all).
+            It is one more than they allow.
+    """
+
+    trying: tuple[str | None, ...]
 
     def release(self) -> None:
         """Give the permit back; a second call does nothing."""
@@ -29,16 +39,17 @@ class Allowance:
 
 
 class Limiter(Protocol):
-    """Counts connections over more than one gate: processes, machines.
+    """Counts connections over more than one gate (processes, machines), and keeps the lessons.
 
     Its methods are called by the gate's own threads, never under its lock; they must not block for
     long.
     """
 
-    def take(self, address: str, cap: int) -> Permit | None:
-        """Take a permit for one connection to `address`, or return None if `cap` are out.
+    def take(self, address: str, cap: int, user: str) -> Permit | None:
+        """Take a permit for one connection to `address`, or return None if there is none.
 
-        After None the caller stands in line: it asks again soon, or calls :meth:`forgo`.
+        There is none if `cap` are out, or as many as the lessons allow and no probe is due. After
+        None the caller stands in line: it asks again soon, or calls :meth:`forgo`.
         """
 
     def forgo(self, address: str) -> None:
@@ -47,8 +58,17 @@ class Limiter(Protocol):
     def pressure(self, address: str, cap: int) -> Allowance | None:
         """Say how many sessions this process may keep; None: no other process needs any."""
 
-    def others(self, address: str) -> int:
-        """Count the connections of other holders, those that ended in the last second included."""
+    def others(self, address: str, user: str | None = None) -> int:
+        """Count the connections of other processes, those that ended in the last second included.
+
+        With `user` only that user's count.
+        """
 
     def elsewhere(self, address: str) -> str:
         """Say in words which other holders have permits; empty if none has."""
+
+    def lessons(self, address: str) -> Lessons:
+        """Look up what is known about the server."""
+
+    def teach(self, address: str, change: Callable[[Lessons], Lessons]) -> Lessons:
+        """Change what is known, alone; return what is known now."""

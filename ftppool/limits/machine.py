@@ -13,11 +13,14 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from ftppool.limits.base import Allowance
-from ftppool.limits.fairness import allowance, may_take
+from ftppool.lessons import Lessons
+from ftppool.limits.base import Allowance, Permit
+from ftppool.limits.fairness import Grant, allowance, may_take
+from ftppool.limits.process import ProcessLimiter
 from ftppool.limits.slotfiles import Folder, Lock, Record, drop_all_after_fork, program
 from ftppool.limits.state import address_of, open_root, warn_once
 
@@ -37,17 +40,18 @@ _numbers = itertools.count()
 
 
 class SlotPermit:
-    """A locked slot file, or, where there is no place for one, nothing."""
+    """A locked slot file."""
 
-    __slots__ = ("_lock", "_owner", "address", "record")
+    __slots__ = ("_lock", "_owner", "address", "record", "trying")
 
     def __init__(
-        self, owner: MachineLimiter, address: str, lock: Lock | None, record: Record
+        self, owner: MachineLimiter, address: str, lock: Lock, record: Record, trying: Grant
     ) -> None:
         self._owner = owner
-        self._lock = lock
+        self._lock: Lock | None = lock
         self.address: str = address
         self.record: Record = record
+        self.trying: Grant = trying
 
     def rewrite(self, record: Record) -> None:
         """Change what is written in the file, while it is held."""
@@ -88,6 +92,8 @@ class MachineLimiter:
         # Changed only by who has the mutex of the address.
         self._wishes: dict[str, tuple[Lock, Record]] = {}
         self.permits: set[SlotPermit] = set()
+        self._alone = ProcessLimiter()  # for addresses whose folder is out of reach
+        self._unsaved: dict[str, Lessons] = {}
         self._mismatch: set[str] = set()
 
     @classmethod
@@ -99,11 +105,11 @@ class MachineLimiter:
 
     # -- the protocol ------------------------------------------------------------------------------
 
-    def take(self, address: str, cap: int) -> SlotPermit | None:
+    def take(self, address: str, cap: int, user: str) -> Permit | None:
         """Take a slot of the machine, or stand in line for one."""
         try:
             with self._folder(address, TAKE) as folder:
-                return None if folder is None else self._take(folder, address, cap)
+                return None if folder is None else self._take(folder, address, cap, user)
         except _NoState:
             pass
         except OSError as error:
@@ -114,7 +120,7 @@ class MachineLimiter:
                 "ftppool: the slots of %s cannot be counted (%s): max_per_ip holds within this "
                 "process only", address, error,
             )  # fmt: skip
-        return SlotPermit(self, address, None, self._record(cap, "held"))
+        return self._alone.take(address, cap, user)
 
     def forgo(self, address: str) -> None:
         """Leave the line."""
@@ -145,7 +151,7 @@ class MachineLimiter:
         except (_NoState, OSError):
             return None
 
-    def others(self, address: str) -> int:
+    def others(self, address: str, user: str | None = None) -> int:
         """Count the connections of other processes, and those that ended in the last second."""
         try:
             with self._folder(address, LOOK) as folder:
@@ -155,7 +161,41 @@ class MachineLimiter:
         except (_NoState, OSError):
             return 0
         known = [record for record in found.records if record.state == "held"] + found.ended
-        return sum(record.process != self._process for record in known)
+        return sum(
+            record.process != self._process and user in (None, record.user) for record in known
+        )
+
+    def lessons(self, address: str) -> Lessons:
+        """Look up what the processes of this machine were taught."""
+        unsaved = self._unsaved.get(address)
+        if unsaved is not None:
+            return unsaved
+        try:
+            with self._open(address) as folder:
+                return folder.lessons()
+        except (_NoState, OSError):
+            return self._alone.lessons(address)
+
+    def teach(self, address: str, change: Callable[[Lessons], Lessons]) -> Lessons:
+        """Change what they know; what cannot be written is kept for this process."""
+        try:
+            with self._folder(address, TAKE) as folder:
+                if folder is not None:
+                    lessons = change(self._unsaved.get(address) or folder.lessons())
+                    self._keep(folder, address, lessons)
+                    return lessons
+        except (_NoState, OSError):
+            return self._alone.teach(address, change)
+        lessons = self._unsaved[address] = change(self.lessons(address))
+        return lessons
+
+    def _keep(self, folder: Folder, address: str, lessons: Lessons) -> None:
+        try:
+            folder.write_lessons(lessons)
+            self._unsaved.pop(address, None)
+        except OSError as error:
+            _log.debug("ftppool: what %s taught was not written: %s", address, error)
+            self._unsaved[address] = lessons
 
     def elsewhere(self, address: str) -> str:
         """Name the other processes that hold slots."""
@@ -186,18 +226,24 @@ class MachineLimiter:
 
     # -- insides -----------------------------------------------------------------------------------
 
-    def _take(self, folder: Folder, address: str, cap: int) -> SlotPermit | None:
+    def _take(self, folder: Folder, address: str, cap: int, user: str) -> SlotPermit | None:
         now = time.time()
         found = folder.look(now)
         seen, free = found.seen, found.free
-        self._tell_mismatch(address, cap, seen.limit(cap))
-        if not may_take(seen, self._process, cap, now):
+        if address in self._unsaved:
+            seen = replace(seen, lessons=self._unsaved[address])
+        self._tell_mismatch(address, cap, seen.cap(cap))
+        trying = may_take(seen, self._process, cap, user, now)
+        if trying is None:
             self._stand_in_line(folder, address, cap, now)
             return None
         lock = folder.try_lock(free)
         if lock is None:  # a slot file of another version of us
             return None
-        permit = SlotPermit(self, address, lock, self._record(cap, "held", now))
+        if trying:
+            self._keep(folder, address, seen.lessons.tried(trying, now))
+        record = self._record(cap, "held", now, user=user, trying=bool(trying))
+        permit = SlotPermit(self, address, lock, record, trying)
         self.permits.add(permit)
         try:
             permit.rewrite(permit.record)
@@ -228,7 +274,9 @@ class MachineLimiter:
         self._wishes[address] = (lock, record)
         lock.write(record)
 
-    def _record(self, cap: int, state: str, now: float = 0.0) -> Record:
+    def _record(
+        self, cap: int, state: str, now: float, *, user: str = "", trying: bool = False
+    ) -> Record:
         return Record(
             pid=os.getpid(),
             process=self._process,
@@ -236,6 +284,8 @@ class MachineLimiter:
             since=now,
             state=state,
             name=program(),
+            user=user,
+            trying=trying,
         )
 
     def _tell_mismatch(self, address: str, cap: int, limit: int) -> None:
@@ -254,6 +304,13 @@ class MachineLimiter:
             _NoState: There is no place for one.
             OSError: It cannot be read or written.
         """
+        with self._open(address) as folder, folder.mutex(patience) as alone:
+            if not alone:
+                _log.debug("ftppool: the slots of %s were busy for %g s", address, patience)
+            yield folder if alone else None
+
+    @contextmanager
+    def _open(self, address: str) -> Iterator[Folder]:
         root = open_root()
         if root is None:
             raise _NoState
@@ -262,10 +319,7 @@ class MachineLimiter:
         finally:
             os.close(root)
         try:
-            with folder.mutex(patience) as alone:
-                if not alone:
-                    _log.debug("ftppool: the slots of %s were busy for %g s", address, patience)
-                yield folder if alone else None
+            yield folder
         finally:
             folder.close()
 

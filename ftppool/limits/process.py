@@ -1,21 +1,60 @@
-"""The limiter of one process: the gate of an address, shared by all pools, is limit enough."""
+"""The limiter of one process: the gate of an address, shared by all pools, holds the cap.
+
+So here only the lessons are kept, and the probes counted that put them to the test.
+"""
 
 from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from ftppool.lessons import Lessons
+from ftppool.limits.fairness import Claim, Grant, Seen, may_take
 
 __all__ = ["ProcessLimiter"]
 
 
 class _Permit:
+    def __init__(self, held: set[_Permit], claim: Claim, trying: Grant) -> None:
+        self._held = held
+        self.claim: Claim = claim
+        self.trying: Grant = trying
+
     def release(self) -> None:
-        """Nothing was taken."""
+        """Give it back; a second call does nothing."""
+        self._held.discard(self)
 
 
 class ProcessLimiter:
-    """Grants every permit, since all pools of this process share one ledger for an address."""
+    """Knows of no other process. All methods may be called from any thread."""
 
-    def take(self, address: str, cap: int) -> _Permit:
-        """Grant."""
-        return _Permit()
+    def __init__(self) -> None:
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()  # guards the others; who holds it does nothing else
+        self._held: dict[str, set[_Permit]] = {}
+        self._lessons: dict[str, Lessons] = {}
+
+    def take(self, address: str, cap: int, user: str) -> _Permit | None:
+        """Grant, unless it is one more than the lessons allow."""
+        now = time.time()
+        with self._lock:
+            held = self._held.setdefault(address, set())
+            lessons = self.lessons(address)
+            seen = Seen(tuple(permit.claim for permit in list(held)), (), lessons=lessons)
+            trying = may_take(seen, "", cap, user, now)
+            if trying is None:
+                return None
+            if trying:
+                self._lessons[address] = lessons.tried(trying, now)
+            permit = _Permit(held, Claim("", cap, now, user), trying)
+            held.add(permit)
+            return permit
 
     def forgo(self, address: str) -> None:
         """There is no line."""
@@ -23,10 +62,20 @@ class ProcessLimiter:
     def pressure(self, address: str, cap: int) -> None:
         """No other process is known."""
 
-    def others(self, address: str) -> int:
+    def others(self, address: str, user: str | None = None) -> int:
         """No other process is known."""
         return 0
 
     def elsewhere(self, address: str) -> str:
         """No other process is known."""
         return ""
+
+    def lessons(self, address: str) -> Lessons:
+        """Look up what this process was taught."""
+        return self._lessons.get(address, Lessons())
+
+    def teach(self, address: str, change: Callable[[Lessons], Lessons]) -> Lessons:
+        """Change what this process knows."""
+        with self._lock:
+            lessons = self._lessons[address] = change(self.lessons(address))
+        return lessons

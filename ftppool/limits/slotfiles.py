@@ -14,18 +14,20 @@ import fcntl
 import json
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+from ftppool.lessons import Lessons
 from ftppool.limits.fairness import Claim, Seen
-from ftppool.limits.state import address_folder, open_private
+from ftppool.limits.state import Unusable, address_folder, open_private
 
 __all__ = ["Folder", "Lock", "Look", "Record", "drop_all_after_fork", "program"]
 
-LENGTH = 256
+LENGTH = 512
 """Bytes of a record: it is written in one piece, so that a reader never sees half of one."""
 FRESH = 2.0
 """Seconds since a waiting process last asked until it no longer counts: it may be stopped."""
@@ -33,7 +35,11 @@ SETTLE = 0.5
 """Seconds for which the server may still count a connection of a process that was killed."""
 MEMORY = 1.0
 """Seconds for which an ended connection still explains a refusal."""
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+LONGEST_LESSONS = 100_000
+# O_NONBLOCK: to open a FIFO that somebody put there would wait for ever.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_CREATE = _READ | os.O_RDWR | os.O_CREAT
+_LESSONS = "lessons.json"
 _SLOT = re.compile(r"slot-\d{3,}")
 _WANTED = re.compile(r"wanted-\d+-\d+")
 
@@ -50,6 +56,8 @@ class Record:
         state: ``"held"``, ``"closed"``, ``"died"`` (without writing ``closed``) or ``"wanted"``.
         name: The program's name.
         asked: When a waiting process last asked; seconds of the wall clock.
+        user: Who logs in.
+        trying: True for a slot beyond what was learned, taken to see if the server allows it.
     """
 
     pid: int
@@ -59,6 +67,8 @@ class Record:
     state: str
     name: str = ""
     asked: float = 0.0
+    user: str = ""
+    trying: bool = False
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -68,8 +78,11 @@ class Record:
             record = cls(**fields)
         except (ValueError, TypeError):
             return None
-        for name, kind in (("pid", int), ("cap", int), ("process", str), ("state", str)):
-            if not isinstance(fields[name], kind):
+        for value, kind in (
+            (record.pid, int), (record.cap, int), (record.process, str), (record.state, str),
+            (record.name, str), (record.user, str), (record.trying, bool),
+        ):  # fmt: skip
+            if not isinstance(value, kind):
                 return None
         numbers = (record.since, record.asked)
         return record if all(isinstance(number, int | float) for number in numbers) else None
@@ -84,7 +97,7 @@ class Record:
 
     def claim(self) -> Claim:
         """What counts of it."""
-        return Claim(self.process, self.cap, self.since)
+        return Claim(self.process, self.cap, self.since, self.user, self.trying)
 
 
 def program() -> str:
@@ -184,7 +197,7 @@ class Folder:
 
     def try_lock(self, name: str) -> Lock | None:
         """Lock a file, made if it is missing; None if somebody has it."""
-        file = os.open(name, _CREATE, 0o600, dir_fd=self._folder)
+        file = self._open(name, _CREATE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -195,8 +208,17 @@ class Folder:
             raise
         return Lock(file, name)
 
+    def _open(self, name: str, flags: int) -> int:
+        """Open a file that is ours and has no second name, by which we would write elsewhere."""
+        file = os.open(name, flags, 0o600, dir_fd=self._folder)
+        found = os.fstat(file)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == os.geteuid():
+            return file
+        os.close(file)
+        raise Unusable(f"{name} is not a private file")
+
     def remove(self, name: str) -> None:
-        """Unlink a file of one who waited."""
+        """Unlink a file, if it is there."""
         try:
             os.unlink(name, dir_fd=self._folder)
         except FileNotFoundError:
@@ -205,13 +227,30 @@ class Folder:
     def read(self, name: str) -> Record | None:
         """Read a record; None if there is none that we understand."""
         try:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            file = self._open(name, _READ)
         except FileNotFoundError:
             return None
         try:
             return Record.parse(os.pread(file, LENGTH, 0))
         finally:
             os.close(file)
+
+    def lessons(self) -> Lessons:
+        """Read what was learned; needs no mutex, as it is replaced in one step."""
+        try:
+            file = self._open(_LESSONS, _READ)
+        except FileNotFoundError:
+            return Lessons()
+        with open(file, encoding="utf-8", errors="replace") as text:
+            return Lessons.load(text.read(LONGEST_LESSONS))
+
+    def write_lessons(self, lessons: Lessons) -> None:
+        """Replace what was learned; the mutex must be held."""
+        new = f"{_LESSONS}.new"
+        self.remove(new)  # left by a process that was killed just here
+        with open(self._open(new, _CREATE | os.O_EXCL), "w", encoding="utf-8") as text:
+            text.write(lessons.dump())
+        os.replace(new, _LESSONS, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def look(self, now: float) -> Look:
         """Count everything; the mutex must be held."""
@@ -241,7 +280,8 @@ class Folder:
         free = free or f"slot-{sum(1 for name in names if _SLOT.fullmatch(name)):03d}"
         claims = tuple(record.claim() for record in held)
         wishes = tuple(record.claim() for record in wanted)
-        return Look(Seen(claims, wishes, settling), held + wanted, ended, free)
+        seen = Seen(claims, wishes, settling, self.lessons())
+        return Look(seen, held + wanted, ended, free)
 
     def _look_at_slot(self, name: str, now: float) -> tuple[Record | None, bool]:
         lock = self.try_lock(name)

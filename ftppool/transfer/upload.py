@@ -32,6 +32,8 @@ Verify = Literal["size", "none"]
 
 _log = logging.getLogger("ftppool")
 
+LONG_NAME = 50
+"""Characters from which a name may have to be shortened for its part."""
 REFUSED_NAME = frozenset({550, 553})
 
 
@@ -79,6 +81,8 @@ class Upload:
     SIZE, and so is a rename whose reply was lost. A retry of the transfer itself starts from the
     beginning of the source.
 
+    ``token`` tells its part from others; a journal hands out one that it knows.
+
     Attributes:
         sent: Bytes sent in all attempts together.
         size: Bytes of the file as sent, once it was sent to its end.
@@ -100,6 +104,7 @@ class Upload:
         options: UploadOptions,
         shared: Shared,
         on_bytes: Callable[[int], None],
+        token: str | None = None,
     ) -> None:
         self.remote = remote
         self.sent = 0
@@ -110,13 +115,14 @@ class Upload:
         self.notes: list[str] = []
         self.options = options
         self.shared = shared
-        self.part: str = self._new_part()
         self.stored: bool = False
         self.renaming: bool = False
         self._open = open_source
         self._expected = expected
         self._on_bytes = on_bytes
         self._stepping = False
+        self._token = token or _token_for(remote, shared)
+        self.part: str = self._new_part()
 
     def attempt(self, files: FileOps) -> None:
         """Do what is still to be done; raises our errors, and may be called again after one."""
@@ -207,7 +213,7 @@ class Upload:
     @cached_property
     def _aside(self) -> str:
         """Where a file of this name goes that the server does not rename over."""
-        return part_path(self.remote, OLD_NAME, token=self.shared.token)
+        return part_path(self.remote, OLD_NAME, token=self._token)
 
     def clean_up(self, files: FileOps) -> None:
         """Remove the part file of a failed upload; never a file under its final name."""
@@ -233,12 +239,10 @@ class Upload:
     def _new_part(self) -> str:
         if not self.options.atomic:
             return self.remote
-        return part_path(
-            self.remote,
-            self.options.part_name,
-            dotless=self.shared.dotless,
-            token=self.shared.token,
-        )
+        return self._part_path(dotless=self.shared.dotless)
+
+    def _part_path(self, *, dotless: bool) -> str:
+        return part_path(self.remote, self.options.part_name, dotless=dotless, token=self._token)
 
     def _conflict(self, files: FileOps) -> bool:
         """True if the file is to be left as it is on the server."""
@@ -290,9 +294,7 @@ class Upload:
                 return
         if self.shared.dotless or not posixpath.basename(self.part).startswith("."):
             raise first
-        self.part = part_path(
-            self.remote, self.options.part_name, dotless=True, token=self.shared.token
-        )
+        self.part = self._part_path(dotless=True)
         self._send(files)
         self.shared.dotless = True
 
@@ -368,3 +370,9 @@ def _is_gone(files: FileOps, path: str) -> bool:
     except RemoteRejected as error:
         return not error.retryable
     return False
+
+
+def _token_for(remote: str, shared: Shared) -> str:
+    """One token does for a whole run, except for long names: shortened, they may be alike."""
+    long = len(remote) - remote.rfind("/") > LONG_NAME
+    return new_token() if long else shared.token

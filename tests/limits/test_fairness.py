@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from ftppool.lessons import Lesson, Lessons
 from ftppool.limits.base import Allowance
 from ftppool.limits.fairness import Claim, Seen, allowance, may_take
 
@@ -38,7 +41,7 @@ def seen(
 def test_who_has_less_than_its_share_goes_first_and_then_who_came_first(
     state: Seen, may: bool
 ) -> None:
-    assert may_take(state, "a", 3, NOW) == may
+    assert may_take(state, "a", 3, "", NOW) == (() if may else None)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,48 @@ def test_of_many_with_one_slot_each_the_oldest_yields() -> None:
     assert allowance(state, "c", 3, NOW) == Allowance(0, 0)
     assert allowance(state, "a", 3, NOW) == Allowance(0, 1)
     assert allowance(seen("ab", {"d": 11}), "a", 3, NOW) == Allowance(1, 1)
+
+
+# -- what refusals have taught ---------------------------------------------------------------------
+
+
+def lesson(limit: int, due_in: float = 100.0) -> Lesson:
+    return Lesson(limit=limit, words="421", since=NOW, probe_at=NOW + due_in)
+
+
+def taught(held: str, of_all: Lesson | None, of_user: Lesson | None = None) -> Seen:
+    """Small letters: processes of the user who asks. Capital ones: of another user."""
+    claims = tuple(
+        Claim(who.lower(), 5, NOW - 100, user="me" if who.islower() else "other") for who in held
+    )
+    users = {} if of_user is None else {"me": of_user}
+    return Seen(claims, (), lessons=Lessons(of_all=of_all, of_user=users))
+
+
+@pytest.mark.parametrize(
+    ("state", "grant"),
+    [
+        (taught("a", lesson(2)), ()),
+        (taught("ab", lesson(2)), None),
+        (taught("ab", lesson(2, due_in=0)), (None,)),
+        (taught("abb", lesson(2, due_in=0)), None),  # there are more than it says already
+        (taught("aB", None, lesson(2)), ()),
+        (taught("aab", None, lesson(2)), None),
+        (taught("aB", None, lesson(1, due_in=0)), ("me",)),
+        (taught("ab", lesson(2, due_in=0), lesson(2)), None),
+        (taught("ab", lesson(2, due_in=0), lesson(2, due_in=0)), (None, "me")),
+        (taught("ab", lesson(3), lesson(2, due_in=0)), ("me",)),
+        (taught("aabbb", lesson(5, due_in=0)), None),  # the configured cap
+    ],
+)
+def test_one_more_than_the_lessons_allow_is_granted_when_they_are_due(
+    state: Seen, grant: tuple[str | None, ...] | None
+) -> None:
+    assert may_take(state, "a", 5, "me", NOW) == grant
+
+
+def test_sessions_beyond_a_lesson_are_given_up_but_not_for_a_probe_under_way() -> None:
+    state = taught("aab", lesson(2))
+    assert allowance(state, "a", 5, NOW) == Allowance(1, 1)
+    probe = replace(state.held[2], trying=True, since=NOW - 1)
+    assert allowance(replace(state, held=(*state.held[:2], probe)), "a", 5, NOW) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -17,12 +18,13 @@ from ftppool.limits.machine import MachineLimiter, SlotPermit
 from ftppool.limits.slotfiles import program
 
 ADDRESS = "[2001:db8::1]:21"
+USER = "user"
 FOLDER = "2001_db8__1_21"
 
 
 def take(limiter: MachineLimiter, cap: int) -> SlotPermit:
-    permit = limiter.take(ADDRESS, cap)
-    assert permit is not None
+    permit = limiter.take(ADDRESS, cap, USER)
+    assert isinstance(permit, SlotPermit)
     return permit
 
 
@@ -35,7 +37,7 @@ def record(path: Path) -> dict[str, object]:
 def test_no_more_than_cap_are_out_and_one_given_back_is_used_again(state_directory: Path) -> None:
     limiter = MachineLimiter()
     permits = [take(limiter, 3) for _ in range(3)]
-    assert limiter.take(ADDRESS, 3) is None
+    assert limiter.take(ADDRESS, 3, USER) is None
     folder = state_directory / FOLDER
     assert sorted(path.name for path in folder.glob("slot-*")) == [
         "slot-000",
@@ -53,8 +55,10 @@ def test_no_more_than_cap_are_out_and_one_given_back_is_used_again(state_directo
         "state": "held",
         "name": program(),
         "asked": 0,
+        "user": USER,
+        "trying": False,
     }
-    assert limiter.take(ADDRESS, 3) is None
+    assert limiter.take(ADDRESS, 3, USER) is None
     limiter.forgo(ADDRESS)
     assert not list(folder.glob("wanted-*"))
     for permit in (permits[0], again, permits[2]):
@@ -65,10 +69,10 @@ def test_the_smallest_cap_of_all_counts() -> None:
     one, two = MachineLimiter(), MachineLimiter()
     held = [take(one, 5)]
     held.append(take(two, 2))
-    assert one.take(ADDRESS, 5) is None
-    assert two.take(ADDRESS, 2) is None
+    assert one.take(ADDRESS, 5, USER) is None
+    assert two.take(ADDRESS, 2, USER) is None
     held.pop().release()
-    assert one.take(ADDRESS, 5) is None  # the second still waits
+    assert one.take(ADDRESS, 5, USER) is None  # the second still waits
     two.forgo(ADDRESS)
     held += [take(one, 5), take(one, 5)]
     for permit in held:
@@ -79,7 +83,7 @@ def test_a_cap_that_changes_is_told_to_the_others() -> None:
     one, two = MachineLimiter(), MachineLimiter()
     held = [take(one, 5), take(one, 5)]
     assert one.pressure(ADDRESS, 2) is None
-    assert two.take(ADDRESS, 5) is None
+    assert two.take(ADDRESS, 5, USER) is None
     assert one.pressure(ADDRESS, 5) == Allowance(with_idle=4, in_use=2)
     held.append(take(two, 5))
     for permit in held:
@@ -89,11 +93,11 @@ def test_a_cap_that_changes_is_told_to_the_others() -> None:
 def test_who_came_first_is_first() -> None:
     one, two, three = MachineLimiter(), MachineLimiter(), MachineLimiter()
     permit = take(one, 1)
-    assert two.take(ADDRESS, 1) is None
-    assert three.take(ADDRESS, 1) is None
+    assert two.take(ADDRESS, 1, USER) is None
+    assert three.take(ADDRESS, 1, USER) is None
     permit.release()
-    assert one.take(ADDRESS, 1) is None
-    assert three.take(ADDRESS, 1) is None
+    assert one.take(ADDRESS, 1, USER) is None
+    assert three.take(ADDRESS, 1, USER) is None
     permit = take(two, 1)
     permit.release()
     permit = take(three, 1)
@@ -105,9 +109,9 @@ def test_who_came_first_is_first() -> None:
 def test_one_who_no_longer_asks_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = MachineLimiter(), MachineLimiter()
     permit = take(one, 1)
-    assert two.take(ADDRESS, 1) is None
+    assert two.take(ADDRESS, 1, USER) is None
     permit.release()
-    assert one.take(ADDRESS, 1) is None
+    assert one.take(ADDRESS, 1, USER) is None
     later = time.time() + 3
     monkeypatch.setattr(time, "time", lambda: later)
     permit = take(one, 1)
@@ -119,7 +123,7 @@ DIES = """
 import os, sys
 from ftppool.limits.machine import MachineLimiter
 limiter = MachineLimiter()
-held = [limiter.take(sys.argv[1], 2) for _ in range(3)]
+held = [limiter.take(sys.argv[1], 2, "user") for _ in range(3)]
 assert held[2] is None
 print("ready", flush=True)
 os.kill(os.getpid(), 9)
@@ -129,12 +133,12 @@ os.kill(os.getpid(), 9)
 def test_a_slot_whose_holder_was_killed_settles_first(state_directory: Path) -> None:
     subprocess.run([sys.executable, "-c", DIES, ADDRESS], check=False, timeout=30)
     limiter = MachineLimiter()
-    assert limiter.take(ADDRESS, 2) is None
+    assert limiter.take(ADDRESS, 2, USER) is None
     found = time.monotonic()
     folder = state_directory / FOLDER
     assert record(folder / "slot-000")["state"] == record(folder / "slot-001")["state"] == "died"
     assert [path.name.split("-")[1] for path in folder.glob("wanted-*")] == [str(os.getpid())]
-    while (permit := limiter.take(ADDRESS, 2)) is None:
+    while (permit := limiter.take(ADDRESS, 2, USER)) is None:
         assert time.monotonic() - found < 2
         time.sleep(0.01)
     assert time.monotonic() - found > 0.4
@@ -148,14 +152,14 @@ def test_a_forked_child_has_none_of_its_parents_permits(state_directory: Path) -
     if child == 0:
         # pytest must not run in the child: whatever happens, leave.
         try:
-            code = 10 * len(limiter.permits) + (limiter.take(ADDRESS, 1) is not None)
+            code = 10 * len(limiter.permits) + (limiter.take(ADDRESS, 1, USER) is not None)
             permit.release()
         except BaseException:
             code = 99
         os._exit(code)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert limiter.take(ADDRESS, 1) is None  # the child unlocked nothing
+    assert limiter.take(ADDRESS, 1, USER) is None  # the child unlocked nothing
     assert record(state_directory / FOLDER / "slot-000")["state"] == "held"
     limiter.forgo(ADDRESS)
     permit.release()
@@ -172,7 +176,7 @@ def test_a_busy_mutex_denies_in_bounded_time(
     with (state_directory / FOLDER / "mutex").open() as mutex:
         fcntl.flock(mutex, fcntl.LOCK_EX)
         began = time.monotonic()
-        assert limiter.take(ADDRESS, 2) is None
+        assert limiter.take(ADDRESS, 2, USER) is None
         assert time.monotonic() - began < 1
     take(limiter, 2).release()
 
@@ -181,6 +185,94 @@ def test_words_that_nobody_understands_still_count(state_directory: Path) -> Non
     one, two = MachineLimiter(), MachineLimiter()
     permit = take(one, 1)
     (state_directory / FOLDER / "slot-000").write_text("what?\n")
-    assert two.take(ADDRESS, 1) is None
+    assert two.take(ADDRESS, 1, USER) is None
     permit.release()
     take(two, 1).release()
+
+
+# -- lessons ---------------------------------------------------------------------------------------
+
+
+def test_what_one_process_was_taught_binds_all_and_a_later_one(state_directory: Path) -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    now = time.time()
+    taught = one.teach(ADDRESS, lambda known: known.refused(2, "421 at most 2", now))
+    assert two.lessons(ADDRESS) == taught == MachineLimiter().lessons(ADDRESS)
+    permits = [take(one, 5), take(two, 5)]
+    assert one.take(ADDRESS, 5, USER) is None
+    assert two.take(ADDRESS, 5, USER) is None
+    mode = (state_directory / FOLDER / "lessons.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    for limiter in (one, two):
+        limiter.forgo(ADDRESS)
+    for permit in permits:
+        permit.release()
+
+
+def test_a_probe_is_made_by_one_process_and_what_it_shows_is_for_all(
+    state_directory: Path,
+) -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    long_ago = time.time() - 1000
+    one.teach(ADDRESS, lambda known: known.refused(1, "421", long_ago))
+    first = take(one, 3)
+    assert first.trying == ()
+    probe = take(two, 3)
+    assert probe.trying == (None,)
+    assert one.take(ADDRESS, 3, USER) is None
+    assert two.take(ADDRESS, 3, USER) is None
+    two.teach(ADDRESS, lambda known: known.raised(probe.trying, time.time()))
+    known = one.lessons(ADDRESS).of_all
+    assert known is not None
+    assert known.limit == 2
+    for limiter in (one, two):
+        limiter.forgo(ADDRESS)
+    for permit in (first, probe):
+        permit.release()
+
+
+def test_a_lesson_that_falls_while_slots_are_held_lets_nobody_take_more(
+    state_directory: Path,
+) -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    held = [take(one, 5) for _ in range(2)] + [take(two, 5) for _ in range(2)]
+    two.teach(ADDRESS, lambda known: known.refused(1, "421", time.time()))
+    assert two.take(ADDRESS, 5, USER) is None
+    assert one.pressure(ADDRESS, 5) == Allowance(0, 1)
+    held[0].release()
+    held[2].release()
+    assert one.take(ADDRESS, 5, USER) is None
+    held[1].release()
+    held[3].release()
+    for limiter in (one, two):
+        limiter.forgo(ADDRESS)
+    take(one, 5).release()
+
+
+def test_lessons_that_cannot_be_written_hold_in_this_process(state_directory: Path) -> None:
+    limiter = MachineLimiter()
+    take(limiter, 1).release()
+    lessons = state_directory / FOLDER / "lessons.json.new"
+    lessons.mkdir()
+    limiter.teach(ADDRESS, lambda known: known.refused(1, "421", time.time()))
+    permit = take(limiter, 3)
+    assert limiter.take(ADDRESS, 3, USER) is None
+    assert MachineLimiter().lessons(ADDRESS).of_all is None
+    lessons.rmdir()
+    limiter.teach(ADDRESS, lambda known: known.refused(1, "421", time.time()))
+    assert MachineLimiter().lessons(ADDRESS).of_all is not None
+    limiter.forgo(ADDRESS)
+    permit.release()
+
+
+def test_others_are_counted_for_all_and_for_one_user(state_directory: Path) -> None:
+    one, two = MachineLimiter(), MachineLimiter()
+    permits = [
+        one.take(ADDRESS, 5, "me"),
+        one.take(ADDRESS, 5, "other"),
+        two.take(ADDRESS, 5, "me"),
+    ]
+    assert (two.others(ADDRESS), two.others(ADDRESS, "me"), two.others(ADDRESS, "x")) == (2, 1, 0)
+    for permit in permits:
+        assert permit is not None
+        permit.release()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
+from math import inf
 
 import pytest
 
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
-from ftppool.ledger import FIRST_SETTLE, LEARNED_FOR, LONGEST_SETTLE, MEMORY, Ledger
+from ftppool.ledger import BUDGET, BUDGET_TIME, FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
 from ftppool.slots import TRANSITIONS, Event, Owner, Place, Slot, State, Tenant, Waiter
 
 NOW = 1000.0
@@ -315,7 +316,9 @@ def test_in_a_back_off_room_is_kept_once_for_all_whom_one_connection_will_serve(
         enter(ledger, ours)
     assert states(ledger) == [State.OPEN]
     enter(ledger, ours)
-    assert states(ledger) == [State.CLOSING]
+    assert states(ledger) == [State.OPEN], "nothing could be opened in its place yet"
+    ledger.pump(NOW + 5.0)
+    assert states(ledger) == [State.CLOSING, State.OPENING]
 
 
 # -- giving, accepting, giving back ----------------------------------------------------------------
@@ -590,32 +593,102 @@ def test_a_refusal_while_another_login_is_under_way_does_not_double_it() -> None
 
 
 @pytest.mark.parametrize("of_user", [False, True])
-def test_a_lesson_is_forgotten_after_five_minutes_and_one_more_is_tried(of_user: bool) -> None:
+def test_when_a_lesson_is_due_one_more_is_tried(of_user: bool) -> None:
     ledger, tenant = Ledger(), pool(cap=5)
     borrow(ledger, tenant)
-    waiter = enter(ledger, tenant)
+    waiters = [enter(ledger, tenant) for _ in range(3)]
     refuse(ledger, of_user=of_user)
     assert (tenant.learned if of_user else ledger.learned) == 1
-    ledger.pump(NOW + LEARNED_FOR - 1)
+    ledger.taught(tenant if of_user else None, 1, NOW + 300, NOW)
+    ledger.pump(NOW + 299)
     assert states(ledger) == [State.OPEN]
-    assert ledger.next_deadline(NOW + LEARNED_FOR - 1) == NOW + LEARNED_FOR
-    ledger.pump(NOW + LEARNED_FOR)
+    assert of_user or ledger.next_deadline(NOW + 299) == NOW + 300
+    ledger.pump(NOW + 300)
     assert states(ledger) == [State.OPEN, State.OPENING]
+    ledger.pump(NOW + 301)
+    assert states(ledger) == [State.OPEN, State.OPENING], "one, and not one after another"
+    assert not any(waiter.served for waiter in waiters)
+
+
+def test_a_probe_under_way_is_no_surplus_although_the_next_one_is_far() -> None:
+    ledger, tenant = Ledger(), pool(cap=5)
+    held = borrow(ledger, tenant)
+    ledger.taught(None, 1, NOW, NOW)
+    enter(ledger, tenant)
+    assert states(ledger) == [State.OPEN, State.OPENING]
+    ledger.taught(None, 1, NOW + 300, NOW)  # the limiter has noted that one is tried
+    ledger.release(*held, NOW)
+    assert states(ledger) == [State.OPEN, State.OPENING]
+    ledger.taught(None, 2, NOW + 300, NOW)
+    log_in(ledger)
+    assert states(ledger) == [State.OPEN, State.OPEN]
+
+
+def test_a_lesson_that_was_learned_elsewhere_ends_idle_sessions_beyond_it() -> None:
+    ledger, tenant = Ledger(), pool(cap=3)
+    held = [borrow(ledger, tenant) for _ in range(3)]
+    ledger.release(*held[0], NOW)
+    ledger.taught(None, 1, NOW + 300, NOW)
+    assert states(ledger) == [State.CLOSING, State.OPEN, State.OPEN]
+    ledger.release(*held[1], NOW)
+    assert states(ledger) == [State.CLOSING, State.CLOSING, State.OPEN]
+
+
+def test_a_lesson_may_be_taken_back() -> None:
+    ledger, tenant = Ledger(), pool(cap=3)
+    ledger.taught(None, 1, NOW + 300, NOW)
+    ledger.taught(tenant, 1, NOW + 300, NOW)
+    borrow(ledger, tenant)
+    enter(ledger, tenant)
+    assert states(ledger) == [State.OPEN]
+    ledger.taught(None, None, inf, NOW)
+    ledger.taught(tenant, None, inf, NOW)
+    assert states(ledger) == [State.OPEN, State.OPENING]
+
+
+def test_after_thirty_connects_without_a_login_within_a_minute_there_is_a_pause() -> None:
+    ledger, tenant = Ledger(), pool(cap=1)
+    waiter, now = enter(ledger, tenant), NOW
+    for _ in range(BUDGET):
+        slot = jobs(ledger, State.OPENING)[0]
+        ledger.open_failed(slot, REFUSED, now, delay=0.0, for_good=False)
+        now += 1.0
+        ledger.pump(now)
+    assert states(ledger) == []
+    assert ledger.next_deadline(now) == NOW + BUDGET_TIME
+    ledger.pump(NOW + BUDGET_TIME)
+    assert states(ledger) == [State.OPENING]
     assert not waiter.served
 
 
-def test_a_lesson_about_a_user_is_forgotten_although_none_of_his_waits_at_that_time() -> None:
-    ledger, tenant = Ledger(), pool(cap=5)
-    borrow(ledger, tenant)
-    waiter = enter(ledger, tenant)
-    refuse(ledger, of_user=True)
-    ledger.cancel(waiter, NOW)
-    assert ledger.next_deadline(NOW + 1) == NOW + FIRST_SETTLE
+# -- sessions of several places --------------------------------------------------------------------
+
+
+def test_a_session_that_is_never_idle_is_drained_for_a_pool_that_waits() -> None:
+    ledger, ours, theirs = Ledger(), pool(cap=1, places=2), pool(cap=1, places=2)
+    one, two = borrow(ledger, ours), borrow(ledger, ours)
+    waiter = enter(ledger, theirs)
+    late = enter(ledger, ours)
+    ledger.release(*one, NOW)
+    assert not late.served, "it came later, and would keep the session busy"
+    ledger.release(*two, NOW)
+    assert states(ledger) == [State.CLOSING]
+    close(ledger)
     ledger.pump(NOW + 1)
-    assert ledger.next_deadline(NOW + 1) == NOW + LEARNED_FOR
-    ledger.pump(NOW + LEARNED_FOR)
-    enter(ledger, tenant, now=NOW + LEARNED_FOR)
-    assert states(ledger) == [State.OPEN, State.OPENING]
+    assert [slot.tenant for slot in jobs(ledger, State.OPENING)] == [theirs]
+    assert not waiter.served
+
+
+def test_a_busy_session_of_several_places_beyond_the_cap_takes_no_new_borrower() -> None:
+    ledger, tenant = Ledger(), pool(cap=2, places=2)
+    held = [borrow(ledger, tenant) for _ in range(4)]
+    ledger.taught(None, 1, NOW + 300, NOW)
+    ledger.release(*held[0], NOW)
+    ledger.release(*held[2], NOW)
+    waiter = enter(ledger, tenant)
+    assert waiter.place is not None
+    assert sum(slot.doomed for slot in ledger.slots) == 1
+    assert not waiter.place.slot.doomed
 
 
 # -- the cap ---------------------------------------------------------------------------------------
@@ -649,7 +722,7 @@ def test_a_waiter_that_has_got_an_error_counts_no_more() -> None:
     ledger.shut(small, NOW)
     assert ledger.effective == 3
     waiter = enter(ledger, big, "thread")
-    assert not ledger.deadlocked(waiter)
+    assert not ledger.deadlocked(waiter, NOW)
     assert states(ledger) == [State.OPEN, State.OPENING]
 
 
@@ -854,34 +927,34 @@ def test_who_is_robbed_of_what_he_was_given_by_a_closed_pool_is_told_so() -> Non
 def test_a_thread_that_holds_the_only_place_and_asks_for_another_is_told() -> None:
     ledger, tenant = Ledger(), pool(cap=1)
     borrow(ledger, tenant, "thread")
-    assert ledger.deadlocked(enter(ledger, tenant, "thread"))
+    assert ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
 
 
 def test_two_threads_that_hold_one_place_each_and_ask_for_another_are_deadlocked() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "one")
     borrow(ledger, tenant, "two")
-    assert not ledger.deadlocked(enter(ledger, tenant, "one")), "two may give its place back"
-    assert ledger.deadlocked(enter(ledger, tenant, "two"))
+    assert not ledger.deadlocked(enter(ledger, tenant, "one"), NOW), "two may give its place back"
+    assert ledger.deadlocked(enter(ledger, tenant, "two"), NOW)
 
 
 def test_a_worker_waits_on_behalf_of_a_caller_that_holds_a_place() -> None:
     ledger, tenant = Ledger(), pool(cap=1)
     borrow(ledger, tenant, "caller")
-    assert ledger.deadlocked(enter(ledger, tenant, "worker", "caller"))
+    assert ledger.deadlocked(enter(ledger, tenant, "worker", "caller"), NOW)
 
 
 def test_a_worker_that_works_is_waited_for() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "caller")
     borrow(ledger, tenant, "worker 1", "caller")
-    assert not ledger.deadlocked(enter(ledger, tenant, "worker 2", "caller"))
+    assert not ledger.deadlocked(enter(ledger, tenant, "worker 2", "caller"), NOW)
 
 
 def test_a_thread_that_holds_nothing_may_wait_for_the_deadlocked() -> None:
     ledger, tenant = Ledger(), pool(cap=1)
     borrow(ledger, tenant, "thread")
-    assert not ledger.deadlocked(enter(ledger, tenant, "bystander"))
+    assert not ledger.deadlocked(enter(ledger, tenant, "bystander"), NOW)
 
 
 def test_whoever_is_served_is_not_deadlocked() -> None:
@@ -889,40 +962,40 @@ def test_whoever_is_served_is_not_deadlocked() -> None:
     ledger.release(*borrow(ledger, tenant, "thread"), NOW)
     waiter = enter(ledger, tenant, "thread")
     assert waiter.served
-    assert not ledger.deadlocked(waiter)
+    assert not ledger.deadlocked(waiter, NOW)
 
 
 def test_a_slot_on_its_way_or_room_for_one_is_no_deadlock() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "thread")
     waiter = enter(ledger, tenant, "thread")
-    assert not ledger.deadlocked(waiter), "one is on its way"
+    assert not ledger.deadlocked(waiter, NOW), "one is on its way"
     refuse(ledger, delay=5.0, of_server=True)
-    assert not ledger.deadlocked(waiter), "one is settling"
+    assert not ledger.deadlocked(waiter, NOW), "one is settling"
     ledger.pump(NOW + 1)
-    assert not ledger.deadlocked(waiter), "there is room, and a back-off that will pass"
+    assert not ledger.deadlocked(waiter, NOW), "there is room, and a back-off that will pass"
     ledger.learned = 1
-    assert ledger.deadlocked(waiter), "there is no room any more"
+    assert ledger.deadlocked(waiter, NOW), "there is no room any more"
 
 
 def test_a_slot_on_its_way_at_a_full_address_is_no_deadlock() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "thread")
     enter(ledger, tenant, "other")
-    assert not ledger.deadlocked(enter(ledger, tenant, "thread"))
+    assert not ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
 
 
 def test_a_place_that_was_given_but_not_accepted_may_come_back() -> None:
     ledger, tenant = Ledger(), pool(cap=1, places=2)
     borrow(ledger, tenant, "thread")
     enter(ledger, tenant, "other")
-    assert not ledger.deadlocked(enter(ledger, tenant, "thread"))
+    assert not ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
 
 
 def test_a_free_place_of_another_pool_is_no_deadlock() -> None:
     ledger, ours, theirs = Ledger(), pool(cap=1), pool(cap=1, places=2)
     borrow(ledger, theirs, "thread")
-    assert not ledger.deadlocked(enter(ledger, ours, "thread"))
+    assert not ledger.deadlocked(enter(ledger, ours, "thread"), NOW)
 
 
 def test_a_limit_of_one_user_makes_a_deadlock_although_the_address_has_room() -> None:
@@ -930,7 +1003,7 @@ def test_a_limit_of_one_user_makes_a_deadlock_although_the_address_has_room() ->
     ours.learned = 1
     borrow(ledger, ours, "thread")
     borrow(ledger, theirs, "other")
-    assert ledger.deadlocked(enter(ledger, ours, "thread"))
+    assert ledger.deadlocked(enter(ledger, ours, "thread"), NOW)
 
 
 def test_at_the_limit_of_one_user_another_of_his_threads_may_give_back() -> None:
@@ -938,7 +1011,7 @@ def test_at_the_limit_of_one_user_another_of_his_threads_may_give_back() -> None
     tenant.learned = 2
     borrow(ledger, tenant, "thread")
     borrow(ledger, tenant, "other")
-    assert not ledger.deadlocked(enter(ledger, tenant, "thread"))
+    assert not ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
 
 
 def test_at_the_limit_of_one_user_a_thread_that_waits_elsewhere_may_give_back() -> None:
@@ -947,7 +1020,7 @@ def test_at_the_limit_of_one_user_a_thread_that_waits_elsewhere_may_give_back() 
     borrow(ledger, ours, "one")
     borrow(ledger, ours, "two")
     enter(ledger, theirs, "two")
-    assert not ledger.deadlocked(enter(ledger, ours, "one"))
+    assert not ledger.deadlocked(enter(ledger, ours, "one"), NOW)
 
 
 def test_two_pools_can_deadlock_each_other() -> None:
@@ -955,8 +1028,8 @@ def test_two_pools_can_deadlock_each_other() -> None:
     ours.learned = 1
     borrow(ledger, ours, "one")
     borrow(ledger, theirs, "two")
-    assert not ledger.deadlocked(enter(ledger, theirs, "one"))
-    assert ledger.deadlocked(enter(ledger, ours, "two"))
+    assert not ledger.deadlocked(enter(ledger, theirs, "one"), NOW)
+    assert ledger.deadlocked(enter(ledger, ours, "two"), NOW)
 
 
 # -- time ------------------------------------------------------------------------------------------

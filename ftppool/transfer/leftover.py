@@ -1,0 +1,63 @@
+"""What an upload of an earlier run may have left on the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ftppool.drivers.base import FileOps
+from ftppool.errors import RemoteRejected
+from ftppool.transfer.parts import part_path
+from ftppool.transfer.replace import OLD_NAME, come_back, exists
+
+__all__ = ["LeftOver", "TidyUp"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """An upload that a journal has as begun and not as ended.
+
+    Attributes:
+        remote: The path that the file was to have, as the server takes it.
+        token: What tells its part from others.
+        pattern: How the name of the part was made.
+    """
+
+    remote: str
+    token: str
+    pattern: str
+
+
+class TidyUp:
+    """The steps that make it undone: see :class:`ftppool.backlog.Transfer`."""
+
+    def __init__(self, left: LeftOver) -> None:
+        self.sent: int = 0
+        self.size: int | None = None
+        self.verified: bool | None = None
+        self.skipped: bool = False
+        self.left_behind: str | None = None
+        self.notes: list[str] = []
+        self._left = left
+
+    def attempt(self, files: FileOps) -> None:
+        """Remove the part, and bring back or remove the file that stepped aside for it."""
+        left = self._left
+        for dotless in (False, True):
+            part = part_path(left.remote, left.pattern, dotless=dotless, token=left.token)
+            _remove(files, part)
+        aside = part_path(left.remote, OLD_NAME, token=left.token)
+        if exists(files, aside):
+            come_back(files, left.remote, aside)
+            _remove(files, aside)
+
+    def clean_up(self, files: FileOps) -> None:
+        """There is nothing half-done but what it was made for."""
+
+
+def _remove(files: FileOps, path: str) -> None:
+    try:
+        files.remove(path)
+    except RemoteRejected as error:
+        if error.retryable:
+            raise
+        # It is not there, or not ours to remove: nothing that another try would change.

@@ -1,0 +1,165 @@
+"""A batch that is killed and run again ends complete, and nothing that arrived is sent again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ftppool
+from ftppool import BatchError, Outcome, Status, upload_batch
+from ftppool.inputs import Input
+from ftppool.journal import Journal
+from tests.conftest import Start
+from tests.support.servers import Server
+
+SCRIPT = """
+import sys, ftppool
+url, source, journal, log = sys.argv[1:]
+def note(outcome):
+    with open(log, "a") as lines:
+        lines.write(f"{outcome.status} {outcome.remote}\\n")
+ftppool.upload_batch(
+    [f"{source}/"], url, max_per_ip=3, journal=journal, on_uploaded=note, last="done.ok",
+)
+"""
+
+
+def names(server: Server) -> set[str]:
+    return {path.name for path in server.home.iterdir()}
+
+
+def finished(server: Server) -> int:
+    return sum(not name.endswith(".part") for name in names(server))
+
+
+def test_300_files_with_the_process_killed_eight_times_arrive_once_each(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    server = start(kind, max_per_ip=3)
+    source, journal, log = tmp_path / "source", tmp_path / "journal", tmp_path / "log"
+    source.mkdir()
+    files = {f"f{number:03}": os.urandom(20_000) for number in range(300)}
+    files["done.ok"] = b"ok"
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    log.touch()
+    command = [sys.executable, "-c", SCRIPT, server.url, str(source), str(journal), str(log)]
+    for number in range(8):
+        process = subprocess.Popen(command)
+        patience = time.monotonic() + 60
+        while finished(server) < 33 * (number + 1) and time.monotonic() < patience:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert "done.ok" not in names(server)
+    subprocess.run(command, check=True, timeout=100)
+
+    assert names(server) == set(files)  # and no part
+    for name, content in files.items():
+        assert (server.home / name).read_bytes() == content
+    lines = log.read_text().splitlines()
+    told = [line.split()[1] for line in lines]
+    assert set(told) == set(files)
+    uploaded = [line.split()[1] for line in lines if line.startswith("uploaded")]
+    assert len(uploaded) == len(set(uploaded))
+
+
+def test_a_failed_batch_goes_on_where_it_stopped_and_then_starts_anew(
+    server: Server, tmp_path: Path
+) -> None:
+    files: list[Input] = [(b"one", "a"), (tmp_path / "late", "b")]
+    journal = tmp_path / "journal"
+    with pytest.raises(BatchError):
+        upload_batch(files, server.url, journal=journal)
+    (tmp_path / "late").write_bytes(b"two")
+    report = upload_batch(files, server.url, journal=journal)
+    assert [outcome.status for outcome in report.outcomes] == [Status.SKIPPED, Status.UPLOADED]
+    assert "journal" in report.outcomes[0].notes[0]
+    report = upload_batch(files, server.url, journal=journal)
+    assert [outcome.status for outcome in report.outcomes] == [Status.UPLOADED, Status.UPLOADED]
+
+
+def test_a_file_whose_callback_failed_is_told_in_the_next_run(start: Start, tmp_path: Path) -> None:
+    server = start("vsftpd")
+    told: list[tuple[str, str]] = []
+
+    def archive(outcome: Outcome) -> None:
+        if not told:
+            told.append(("failed", outcome.remote))
+            raise OSError("archive is full")
+        told.append((outcome.status, outcome.remote))
+
+    for attempt in range(2):
+        try:
+            upload_batch(
+                [(b"x", "f")], server.url, journal=tmp_path / "journal", on_uploaded=archive
+            )
+        except OSError:
+            assert attempt == 0
+    assert told == [("failed", "f"), ("skipped", "f")]
+
+
+def test_the_trigger_goes_again_if_anything_before_it_is_new(start: Start, tmp_path: Path) -> None:
+    server = start("vsftpd")
+    runs: list[tuple[list[Input], str]] = [
+        ([(b"a", "a"), (b"ok", "done"), (tmp_path / "no", "x")], "not_attempted"),
+        ([(b"a", "a"), (b"ok", "done")], "uploaded"),
+    ]
+    with ftppool.FTPPool(server.url) as pool:
+        for files, expected in runs:
+            report = pool.upload_batch(
+                files, last="done", journal=tmp_path / "journal", check=False
+            )
+            assert report.outcomes[1].status == expected
+
+
+def test_a_part_of_a_killed_run_is_removed_even_if_its_source_is_gone(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    server = start(kind, max_per_ip=2)
+    code = (
+        "import sys, time, ftppool\n"
+        "class Slow:\n"
+        "    def read(self, size=-1): time.sleep(0.01); return b'x' * 1000\n"
+        "    def close(self): pass\n"
+        "ftppool.upload_batch([(Slow, 'gone')], sys.argv[1], journal=sys.argv[2])\n"
+    )
+    journal = tmp_path / "journal"
+    process = subprocess.Popen([sys.executable, "-c", code, server.url, str(journal)])
+    patience = time.monotonic() + 30
+    while not names(server) and time.monotonic() < patience:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    (foreign,) = [server.home / ".gone.deadbeef.part"]
+    foreign.write_bytes(b"of somebody else")
+    server.wait_idle()
+    assert len(names(server)) == 2
+    upload_batch([(b"new", "other")], server.url, journal=journal)
+    assert names(server) == {"other", foreign.name}
+
+
+def test_a_journal_that_cannot_be_written_any_more_stops_the_batch(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("vsftpd")
+    before = Journal.__init__
+
+    def small(self: Journal, path: str, target: str) -> None:
+        before(self, path, target)
+        assert self._db is not None
+        self._db.execute("PRAGMA max_page_count = 6")  # what SQLite says of a full disk
+
+    monkeypatch.setattr(Journal, "__init__", small)
+    files = [(b"x", f"f{number}") for number in range(500)]
+    with pytest.raises(BatchError, match="the disk is full") as caught:
+        upload_batch(files, server.url, journal=tmp_path / "journal")
+    report = caught.value.report
+    assert len(report.uploaded) == finished(server) < 500
+    assert len(report.outcomes) == 500

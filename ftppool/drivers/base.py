@@ -201,16 +201,17 @@ def reset(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     except OSError:
         pass  # not connected any more: closing is all that is left
-    # Not sock.close(): that of an SSLSocket first makes it a plain one, and another thread that is
-    # about to send would send clear text.
-    drop(sock)
+    finally:
+        drop(sock)
 
 
 def drop(sock: socket.socket) -> None:
-    """Close the descriptor only: what another process has of the connection lives on."""
-    handle = sock.detach()
-    if handle != -1:
-        socket.close(handle)
+    """Close the descriptor, in one step: what another process has of the connection lives on.
+
+    Not ``sock.close()``: that of an SSLSocket first makes it a plain one, and another thread that
+    is about to send would send clear text; and a file made of the socket would put it off.
+    """
+    super(socket.socket, sock).close()
 
 
 def break_off(sock: socket.socket) -> None:

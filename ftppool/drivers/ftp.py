@@ -66,6 +66,7 @@ class FTPDriver:
         password = self._target.secret()  # the user's own code: its errors are not the server's
         self._check_encodable(password)
         phase = Phase.CONNECT
+        sock: socket.socket | None = None
         wire: FTPWire | None = None
         try:
             sock = self._connect(address, watch)
@@ -98,6 +99,8 @@ class FTPDriver:
             failure = self._failure(phase, error, wire, address)
             if wire is not None:
                 wire.drop()
+            elif sock is not None:
+                drop(sock)
             if failure is None:
                 raise
             raise failure from error

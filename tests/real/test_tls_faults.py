@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -139,11 +140,20 @@ def test_a_ticket_that_comes_late_is_not_taken_for_the_end(tmp_path: Path) -> No
     with client, served[0] as peer:
         assert client.version() == "TLSv1.3"
         client.settimeout(7)
-        assert says_nothing(client)  # with the server's tickets unread
+        reader = ReplyReader(client, "utf-8")
+        assert select.select([client], [], [], 5)[0]  # the server's tickets
+        assert not reader.arrived()
+        assert says_nothing(client)
         assert client.gettimeout() == 7
+        peer.sendall(b"200 OK\r\n")
+        select.select([client], [], [], 5)
+        assert reader.arrived()
+        assert reader.reply() == "200 OK"
+        assert not reader.arrived()
         peer.sendall(b"421 Timeout.\r\n")
         assert not says_nothing(client)
     assert not says_nothing(client)
+    assert reader.arrived()
 
 
 Ending = Literal["answers", "says-nothing", "closes", "resets"]

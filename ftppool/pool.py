@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, Unpack, cast
+from typing import NamedTuple, Self, Unpack, cast
 
 from ftppool.client import Cancel, Client
 from ftppool.drivers.base import Driver, FileOps, Timeouts
@@ -44,6 +44,9 @@ from ftppool.uploads import UploadBatchOptions, run_uploads
 __all__ = ["FTPPool"]
 
 _log = logging.getLogger("ftppool")
+
+STAY = 1.0
+"""Seconds for which an address that gave a lease is not called into question."""
 
 
 class FTPPool:
@@ -135,6 +138,7 @@ class FTPPool:
         self._route = Route(self._target.host, self._target.port)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
+        self._stay: _Stay | None = None
         self._closed = False
 
     # -- borrowing ---------------------------------------------------------------------------------
@@ -189,8 +193,11 @@ class FTPPool:
             WouldDeadlock: The wait could never end.
             PoolClosed: The pool is closed.
         """
-        wait = self._or_default(timeout, self._acquire_timeout)
-        return self._acquire(wait, (threading.get_ident(),), None)
+        if timeout is None:
+            timeout = self._acquire_timeout
+        else:
+            check_seconds("timeout", timeout, zero=True)
+        return self._acquire(timeout, (threading.get_ident(),), None)
 
     # -- transfers ---------------------------------------------------------------------------------
 
@@ -260,7 +267,7 @@ class FTPPool:
         """Take a snapshot of what the pool has and did."""
         clients = self._known()
         for gate, client in reversed(clients):
-            if gate.address == self._route.current or len(clients) == 1:
+            if len(clients) == 1 or gate.address == self._route.current:
                 return gate.stats(client)
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
@@ -357,6 +364,21 @@ class FTPPool:
             return list(self._clients.items())
 
     def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
+        stay = self._stay
+        if stay is None or time.monotonic() >= stay.until:
+            return self._look_for_one(timeout, threads, cancel)
+        try:
+            return stay.gate.acquire(stay.client, timeout, threads, cancel)
+        except ConnectError:
+            self._stay = None
+            if not self.stats().open:
+                self._route.forget()
+            raise
+
+    def _look_for_one(
+        self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None
+    ) -> Lease:
+        """Ask the route, which address it is; try one after the other if there are more."""
         deadline = time.monotonic() + timeout
         addresses = self._route.addresses(
             min(timeout, self._resolve_timeout), settled=lambda: self.stats().open > 0
@@ -375,6 +397,8 @@ class FTPPool:
                     raise
             else:
                 self._route.current = address
+                client.alternatives = False
+                self._stay = _Stay(time.monotonic() + STAY, gate, client)
                 return lease
         raise AssertionError("bug: no address was tried")
 
@@ -431,6 +455,14 @@ class FTPPool:
                 upload.clean_up(files)
             raise
         return upload.sent
+
+
+class _Stay(NamedTuple):
+    """Where the last lease came from, and until when the next one comes from there unasked."""
+
+    until: float
+    gate: Gate
+    client: Client
 
 
 class _Lender:

@@ -296,8 +296,10 @@ class FTPWire:
         """End a loan; the object is harmless from now on."""
         clean = self._control.clean and not (self._control.moved and not self._control.home)
         loan._give_back()
-        with contextlib.suppress(OSError):
-            self._control.sock.settimeout(self._timeouts.io)
+        sock = self._control.sock
+        if sock.gettimeout() != self._timeouts.io:  # the borrower may have set one of his own
+            with contextlib.suppress(OSError):
+                sock.settimeout(self._timeouts.io)
         return clean
 
     # -- the end -----------------------------------------------------------------------------------

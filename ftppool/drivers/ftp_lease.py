@@ -75,6 +75,7 @@ class Control:
     """The control connection of one session, and what the borrowers so far have done to it.
 
     Attributes:
+        peer: Address and port of the other end, asked for once: a loan is made for each file.
         outstanding: Commands sent minus final replies read; anything but 0 is out of step.
         tainted: True once something was done that cannot be undone for the next borrower.
         ended: True once the borrower itself has ended the session.
@@ -93,6 +94,8 @@ class Control:
     name: str
     user: str
     quit_timeout: float
+    family: int = field(init=False)
+    peer: tuple[str, int] = field(init=False)
     welcome: str = ""
     login_reply: str = ""
     outstanding: int = 0
@@ -106,6 +109,10 @@ class Control:
     no_epsv: bool = False
     tls: TLSState | None = None
     data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
+
+    def __post_init__(self) -> None:
+        self.family = self.sock.family
+        self.peer = self.sock.getpeername()[:2]
 
     @property
     def clean(self) -> bool:
@@ -122,6 +129,8 @@ class Control:
     @property
     def open_data(self) -> list[socket.socket]:
         """Data connections that nobody has closed."""
+        if not self.data:
+            return []
         return [sock for sock in self.data if sock.fileno() != -1]
 
     def leave(self) -> None:
@@ -162,9 +171,8 @@ class LeasedFTP(FTP):
         self.sock = control.sock
         self.file = cast("Any", control.reader)
         self.welcome = control.welcome
-        self.af = control.sock.family
-        peer = control.sock.getpeername()
-        self.host, self.port = peer[0], peer[1]
+        self.af = control.family
+        self.host, self.port = control.peer
         self.timeout = timeout
 
     def _give_back(self) -> None:

@@ -6,6 +6,7 @@ import ftplib
 import random
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,11 +15,13 @@ from typing import Any
 import pytest
 
 from ftppool import (
+    ConnectError,
     ConnectionLost,
     FTPConfig,
     FTPPool,
     FTPPoolError,
     RemoteRejected,
+    ServerBusy,
     TransferError,
 )
 from ftppool.drivers import ftp_files, ftp_lease, replies
@@ -33,7 +36,7 @@ def hostile() -> Iterator[Hostile]:
 
 
 @contextmanager
-def scripted(*answers: tuple[bytes, bytes]) -> Iterator[str]:
+def scripted(*answers: tuple[bytes, bytes], pause: float = 0.0) -> Iterator[str]:
     """A peer that answers commands that begin with a word as told; others like a small server."""
     usual = {
         b"USER": b"331 -", b"PASS": b"230 -", b"PWD": b'257 "/"', b"QUIT": b"221 -",
@@ -48,6 +51,7 @@ def scripted(*answers: tuple[bytes, bytes]) -> Iterator[str]:
                 with connection, connection.makefile("rb") as lines, suppress(OSError):
                     connection.sendall(table.get(b"", b"220 -") + b"\r\n")
                     for line in lines:
+                        time.sleep(pause)
                         connection.sendall(table.get(line[:4].rstrip(), b"200 -") + b"\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -58,6 +62,17 @@ def scripted(*answers: tuple[bytes, bytes]) -> Iterator[str]:
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
+
+
+def test_a_login_has_one_limit_for_all_its_replies() -> None:
+    with (
+        scripted(pause=0.7) as url,
+        pool_for(url, io_timeout=1.0, acquire_timeout=2.0) as pool,
+        pytest.raises((ServerBusy, ConnectError)),
+    ):
+        pool.acquire()
+    with scripted(pause=0.1) as url, pool_for(url, io_timeout=3.0, acquire_timeout=9.0) as pool:
+        pool.acquire().release()
 
 
 class Feed:

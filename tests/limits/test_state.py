@@ -6,6 +6,7 @@ import logging
 import os
 import pwd
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,23 @@ def test_what_is_no_file_of_ours_alone_is_neither_written_nor_waited_for(
     assert MachineLimiter().records(ADDRESS) == []
     assert victim.read_text() == "precious"
     assert "cannot be counted" in warnings(caplog)[0]
+
+
+@pytest.mark.parametrize("put", [put_hard_link, put_fifo, put_folder])
+@pytest.mark.parametrize("name", ["lessons.json", "lessons.json.new"])
+def test_lessons_are_written_to_a_file_of_their_own(
+    put: Any, name: str, state_directory: Path, tmp_path: Path
+) -> None:
+    take_and_release()
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    put(state_directory / "192.0.2.1_21" / name, victim)
+    limiter = MachineLimiter()
+    limiter.teach(ADDRESS, lambda known: known.refused(1, "421 too many", time.time()))
+    lesson = limiter.lessons(ADDRESS).of_all
+    assert lesson is not None  # in the file, or where that is not to be had, in this process
+    assert lesson.limit == 1
+    assert victim.read_text() == "precious"
 
 
 def test_a_file_of_another_user_is_not_used(

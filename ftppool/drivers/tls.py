@@ -128,6 +128,8 @@ class TLSPolicy:
 
 def _context(config: TLSConfig) -> ssl.SSLContext:
     context = _reading(config.ca_file, lambda file: ssl.create_default_context(cafile=file))
+    # Whoever is named is trusted, even if another one has signed him; the default since 3.13.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = _VERSIONS[config.minimum_version]
     if config.trust_any or (config.fingerprint is not None and config.ca_file is None):
         context.check_hostname = False

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from ftppool import gate
+from ftppool.drivers import known
 from tests.support import certificates, leaks, servers
 from tests.support.servers import KINDS, SECURE_KINDS, Server
 
@@ -52,6 +53,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
     # What was learned of an address must not reach the next test, which may get the same port.
     gate._gates.clear()
+    known._known.clear()
 
 
 @pytest.fixture

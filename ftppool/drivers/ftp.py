@@ -342,7 +342,7 @@ class FTPWire:
         within = min(within, self._timeouts.quit)
         self._answer_due = time.monotonic() + within
         self._control.leave()
-        if not self._control.said_goodbye:
+        if not self._control.said_goodbye and not self._cut:
             with contextlib.suppress(OSError):
                 self._control.sock.settimeout(max(0.001, within))
                 self._control.sock.sendall(b"QUIT\r\n")

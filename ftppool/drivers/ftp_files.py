@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
+import posixpath
 import re
 import socket
 from calendar import timegm
@@ -66,18 +67,61 @@ class FTPFiles:
         self._final_reply(path, sent, broken)
         return sent
 
-    def retrieve(self, path: str, sink: Callable[[memoryview], object]) -> int:
-        """RETR: hand over the bytes as they come."""
+    def retrieve(self, path: str, sink: Callable[[memoryview], object], *, offset: int = 0) -> int:
+        """RETR, after REST if it is not from the beginning: hand over the bytes as they come."""
         with self._errors(path, Phase.TRANSFER):
-            data = self._ftp.transfercmd(f"RETR {path}")
+            data = self._ftp.transfercmd(f"RETR {path}", offset or None)
         buffer = memoryview(bytearray(CHUNK))
         received = 0
-        with data:
-            while count := self._receive(data, buffer, path):
-                sink(buffer[:count])
-                received += count
-        self._final_reply(path, 0, None)
+        broken: OSError | None = None
+        try:
+            with data:
+                while True:
+                    try:
+                        count = data.recv_into(buffer)
+                    except OSError as error:
+                        broken = error
+                        reset(data)
+                        break
+                    if not count:
+                        break
+                    sink(buffer[:count])
+                    received += count
+        except BaseException:
+            self._drain_after_reset()
+            raise
+        self._final_reply(path, 0, broken)
         return received
+
+    def stat(self, path: str) -> Entry:
+        """MLST; SIZE, MDTM and CWD where the server has no MLST."""
+        control = self._ftp._held()
+        if not control.no_mlst:
+            try:
+                with self._errors(path):
+                    reply = self._ftp.voidcmd(f"MLST {path}")
+            except RemoteRejected as error:
+                if str(error.code) not in NO_SUCH_COMMAND:
+                    raise
+                control.no_mlst = True
+            else:
+                return _parse_mlst(reply, path)
+        try:
+            size = self.size(path)
+        except RemoteRejected as error:
+            if error.retryable or not self.is_directory(path):
+                raise
+            return Entry(posixpath.basename(path), "dir")
+        return Entry(posixpath.basename(path), "file", size, self._modified(path))
+
+    def _modified(self, path: str) -> float | None:
+        try:
+            with self._errors(path):
+                return _time(self._ftp.voidcmd(f"MDTM {path}")[3:].strip())
+        except RemoteRejected as error:
+            if error.retryable:
+                raise
+            return None
 
     def size(self, path: str) -> int | None:
         """SIZE; None where the server has no such command."""
@@ -132,6 +176,11 @@ class FTPFiles:
             if str(error.code) not in NO_SUCH_COMMAND:
                 raise
             entries = [_parse_list(line) for line in self._lines("LIST", path)]
+            if not entries and path and not self.is_directory(path):
+                # vsftpd: 226 and nothing, for an empty directory as for none.
+                raise self._rejected(
+                    path, Phase.COMMAND, ftplib.error_perm("550 No such directory.")
+                ) from None
         return [entry for entry in entries if entry is not None and entry.name not in {".", ".."}]
 
     def _lines(self, command: str, path: str) -> list[str]:
@@ -232,6 +281,17 @@ def _read(source: BinaryIO, path: str) -> bytes:
         raise TransferError(
             f"{path}: the source cannot be read any further ({error})", phase="source"
         ) from error
+
+
+def _parse_mlst(reply: str, path: str) -> Entry:
+    """Read the one line of facts, which begins with a blank."""
+    name = posixpath.basename(path)
+    for line in reply.splitlines()[1:]:
+        if line[:1].isspace() and "=" in line:
+            facts = line.strip().partition(" ")[0]
+            entry = _parse_mlsd(f"{facts} {name}")
+            return Entry(name, "dir") if entry is None else entry
+    return Entry(name, "other")
 
 
 def _parse_mlsd(line: str) -> Entry | None:

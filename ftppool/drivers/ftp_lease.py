@@ -64,6 +64,7 @@ class Control:
         moved: True if the working directory may not be `home`.
         restarting: True after a REST that no transfer has used yet.
         no_epsv: True once the server has refused EPSV.
+        no_mlst: True once the server has refused MLST as a command.
         quit_timeout: Seconds for the goodbye.
     """
 
@@ -83,6 +84,7 @@ class Control:
     moved: bool = False
     restarting: bool = False
     no_epsv: bool = False
+    no_mlst: bool = False
     data: weakref.WeakSet[DataSocket] = field(default_factory=weakref.WeakSet)
 
     @property

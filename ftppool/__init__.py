@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         PoolStats as PoolStats,
     )
     from ftppool.target import FTPConfig as FTPConfig, Target as Target
+    from ftppool.tlsconfig import TLSConfig as TLSConfig
 
 _HOMES = {
     "ftppool.errors": (
@@ -63,6 +64,7 @@ _HOMES = {
     "ftppool.session": "Session",
     "ftppool.stats": "CloseReport Holder PoolStats",
     "ftppool.target": "FTPConfig Target",
+    "ftppool.tlsconfig": "TLSConfig",
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -91,6 +93,7 @@ __all__ = [
     "ServerBusy",
     "Session",
     "Status",
+    "TLSConfig",
     "TLSError",
     "Target",
     "TransferError",

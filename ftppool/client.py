@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from ftppool.bell import Bell
 from ftppool.drivers.base import Driver
@@ -62,20 +62,35 @@ class Cancel:
 def snapshot(ledger: Ledger, client: Client) -> PoolStats:
     """Count what one pool has and did. The caller holds the gate's lock."""
     mine = [slot for slot in ledger.slots if slot.tenant is client]
+    states = [slot.state for slot in mine]
     opened = [slot for slot in mine if slot.state is State.OPEN]
-    learned = [limit for limit in (ledger.learned, client.learned) if limit is not None]
+    owners = [place.owner for slot in opened for place in slot.places]
+    waiting = [waiter.tenant for waiter in ledger.waiters]
+    lessons = [limit for limit in (ledger.learned, client.learned) if limit is not None]
+    learned = min(lessons, default=None)
+    totals = client.totals
     return PoolStats(
         cap=client.cap,
-        learned=min(learned, default=None),
-        effective=max(1, min([client.cap, *learned])),
+        learned=learned,
+        effective=max(1, min(client.cap, learned or client.cap)),
         open=len(opened),
-        idle=sum(slot.idle for slot in opened),
-        leased=sum(isinstance(place.owner, Grip) for slot in opened for place in slot.places),
-        opening=ledger.count(State.OPENING, client),
-        closing=ledger.count(State.CLOSING, client),
-        settling=ledger.count(State.SETTLING, client),
-        waiting=sum(1 for waiter in ledger.waiters if waiter.tenant is client),
-        **asdict(client.totals),
+        idle=[slot.idle for slot in opened].count(True),
+        leased=[type(owner) for owner in owners].count(Grip),
+        opening=states.count(State.OPENING),
+        closing=states.count(State.CLOSING),
+        settling=states.count(State.SETTLING),
+        waiting=waiting.count(client),
+        opened=totals.opened,
+        closed=totals.closed,
+        quits=totals.quits,
+        cut=totals.cut,
+        refused=totals.refused,
+        connect_failed=totals.connect_failed,
+        reused=totals.reused,
+        acquired=totals.acquired,
+        acquire_timeouts=totals.acquire_timeouts,
+        wait_seconds=totals.wait_seconds,
+        wait_max=totals.wait_max,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ftppool.board import Board, client_of
 from ftppool.lease import Grip
 from ftppool.opening import Opener
-from ftppool.slots import Place, Slot, State
+from ftppool.slots import Slot, State
 from ftppool.workers import Workers
 
 __all__ = ["Dispatcher"]
@@ -32,10 +32,8 @@ class Dispatcher:
         mailbox: Lost leases, dropped here by finalizers.
     """
 
-    def __init__(
-        self, board: Board, opener: Opener, reclaim: Callable[[Place, Grip], None]
-    ) -> None:
-        self.mailbox: deque[tuple[Place, Grip]] = deque()
+    def __init__(self, board: Board, opener: Opener, reclaim: Callable[[Grip], None]) -> None:
+        self.mailbox: deque[Grip] = deque()
         self._board = board
         self._opener = opener
         self._reclaim = reclaim
@@ -68,7 +66,6 @@ class Dispatcher:
                 if self._thread is not me:
                     return  # a Ctrl-C in start() made two of us: the other one has the work
                 board.ledger.pump(now)
-                board.wake()
                 jobs = list(board.ledger.claim_jobs())
                 freed, board.ledger.freed = board.ledger.freed, []
                 if not board.in_use:
@@ -93,8 +90,7 @@ class Dispatcher:
     def _read_mailbox(self) -> None:
         """End the sessions whose leases were lost; only the dispatcher does this."""
         while self.mailbox:
-            place, grip = self.mailbox[0]
-            self._reclaim(place, grip)
+            self._reclaim(self.mailbox[0])
             self.mailbox.popleft()  # last: while it is there nobody takes this for a deadlock
 
     def _forget(self, freed: list[Slot]) -> None:
@@ -139,5 +135,4 @@ class Dispatcher:
             with_idle = min(allowance.with_idle for allowance in allowed)
             in_use = min(allowance.in_use for allowance in allowed)
             board.ledger.make_room(with_idle, in_use, time.monotonic())
-            board.wake()
         board.nudge.ring()

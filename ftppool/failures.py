@@ -6,6 +6,7 @@ import copy
 from datetime import datetime
 
 from ftppool.drivers.base import Address
+from ftppool.drivers.replies import legible
 from ftppool.errors import (
     AuthError,
     ConnectError,
@@ -33,10 +34,11 @@ def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError
         kind, what = RemoteRejected, "refuses the session"
     else:
         kind, what = ConnectError, "cannot be reached"
+    words = legible(reply.text)
     return kind(
-        f"{address} {what}: {reply.text}",
+        f"{address} {what}: {words.replace(chr(10), ' / ')}",
         code=reply.code,
-        reply=reply.text if reply.code is not None else None,
+        reply=words if reply.code is not None else None,
         phase=reply.phase.value,
         address=str(address),
         retryable=verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},

@@ -27,6 +27,9 @@ __all__ = ["Gate", "gate_for"]
 
 _log = logging.getLogger("ftppool")
 
+LEAST = 0.1
+"""Seconds that an idle session has to answer, however little time its borrower has left."""
+
 SLICE = 0.5
 """Seconds between two looks of a waiter: what a lost wake-up costs at most."""
 TICK = 0.5
@@ -76,94 +79,140 @@ class Gate:
             PoolTimeout, ServerBusy, ConnectError: Nothing came in time; see DESIGN for which.
             AuthError, PoolClosed, WouldDeadlock: Waiting has no sense.
         """
+        if cancel is not None and cancel.cancelled:
+            raise Cancelled
         now = time.monotonic()
-        deadline = now + timeout
+        # Made before there is anything to lose: if it is lost, so is what its grip holds.
+        lease = Lease(self, Grip(threads[0], now))
+        place = None
+        if not self._ledger.waiters:
+            with self._lock:
+                place = self._ledger.take(client, lease.grip, now)
+        # close() takes back what was lent before it set `closed`; what comes later is not lent.
+        if (
+            place is not None
+            and self._lend(lease, place, client, now, now + timeout)
+            and not client.closed
+        ):
+            return lease
         waiter = BelledWaiter(client, threads, now)
         if cancel is not None:
             cancel.bells.add(waiter.bell)
-            if cancel.cancelled:
-                raise Cancelled
         try:
-            self._enter(waiter, client, now)
-            while True:
-                if waiter.error is not None:
-                    raise copy.copy(waiter.error) from waiter.error.__cause__
-                if waiter.place is not None:
-                    lease = self._try_to_lend(waiter, client)
-                    if lease is not None:
-                        return lease
-                elif cancel is not None and cancel.cancelled:
-                    raise Cancelled
-                elif (left := deadline - time.monotonic()) > 0:
-                    waiter.bell.wait(min(SLICE, left))
-                    self._look_again()
-                else:
-                    raise self._nothing_came(client, timeout)
+            self._enter(waiter, lease, place)
+            self._wait(waiter, lease, client, timeout, cancel)
+        except (FTPPoolError, Cancelled):
+            lease.forget()
+            raise
         finally:
             if waiter.alive:
                 waiter.alive = False
                 self._look_again()
             if cancel is not None:
                 cancel.bells.discard(waiter.bell)
+        return lease
 
-    def _enter(self, waiter: BelledWaiter, client: Client, now: float) -> None:
+    def _enter(self, waiter: BelledWaiter, lease: Lease, dead: Place | None) -> None:
+        """Go to the end of the queue; to its head, if what was free proved `dead`."""
         with self._lock:
-            self._ledger.wait(waiter, now)
+            if dead is None:
+                self._ledger.wait(waiter, waiter.since)
+            else:
+                self._ledger.queue_again(waiter, dead, lease.grip, waiter.since)
             # With a note in the mailbox a place is about to come free.
-            hopeless = not self._dispatcher.mailbox and self._ledger.deadlocked(waiter, now)
-            self._after_event()
-        if not waiter.served:
+            hopeless = not self._dispatcher.mailbox and self._ledger.deadlocked(
+                waiter, waiter.since
+            )
+            # While nobody waited the dispatcher did not heed the end of the back-off.
+            busy = self._after_event() or len(self._ledger.waiters) == 1
+        if busy:
             self._board.nudge.ring()
         if hopeless:
-            raise would_deadlock(self.address, client.cap)
+            raise would_deadlock(self.address, waiter.tenant.cap)
+
+    def _wait(
+        self,
+        waiter: BelledWaiter,
+        lease: Lease,
+        client: Client,
+        timeout: float,
+        cancel: Cancel | None,
+    ) -> None:
+        """Sleep until there is something to have, and fill the lease with it."""
+        deadline = waiter.since + timeout
+        while True:
+            if waiter.error is not None:
+                raise copy.copy(waiter.error) from waiter.error.__cause__
+            if waiter.place is not None:
+                if self._accept(waiter, lease, client, deadline):
+                    return
+            elif cancel is not None and cancel.cancelled:
+                raise Cancelled
+            elif (left := deadline - time.monotonic()) > 0:
+                if not waiter.bell.wait(min(SLICE, left)):
+                    self._look_again()
+            else:
+                raise self._nothing_came(client, timeout)
+
+    def _accept(self, waiter: BelledWaiter, lease: Lease, client: Client, deadline: float) -> bool:
+        """Look at the session that the waiter was given; False if there is none to have."""
+        place = waiter.place
+        if place is None:
+            return False  # close() took it away between two looks
+        now = time.monotonic()
+        alive = self._lend(lease, place, client, now, deadline)
+        with self._lock:
+            if waiter.place is not place or place.owner is not waiter:
+                return False  # revoked by close(): the loop finds the error
+            if alive and not client.closed:
+                self._ledger.accept(waiter, lease.grip, now)
+                return True
+            self._ledger.decline(waiter, now)
+            busy = self._after_event()
+        if busy:
+            self._board.nudge.ring()
+        return False
+
+    @staticmethod
+    def _lend(lease: Lease, place: Place, client: Client, now: float, deadline: float) -> bool:
+        """Look at a session and fill the lease with it; False if it is dead."""
+        slot = place.slot
+        wire: Wire = slot.session
+        limit = max(LEAST, deadline - now)
+        try:
+            if not wire.looks_alive():
+                return False
+            if now - slot.last_used >= client.check_after_idle:
+                if not wire.check(limit):
+                    return False
+                limit = max(LEAST, deadline - time.monotonic())
+            lease.begin(place, wire, now, limit)
+        except Exception:  # noqa: BLE001 - whatever a dead session raises, another is taken
+            return False
+        return True
 
     def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None:
         """End a loan: the next borrower gets the session, or it is ended if it is not clean."""
         wire: Wire | None = place.slot.session
-        if wire is not None and place.owner is grip:
+        if wire is not None and place.owner is grip and grip.loan is not None:
             doom = not wire.take_back(grip.loan) or doom
         with self._lock:
             self._ledger.release(place, grip, time.monotonic(), doom=doom)
-            busy = self._after_event()
+            busy = self._ledger.busy and self._after_event()
         if busy:
             self._board.nudge.ring()
 
-    def _reclaim(self, place: Place, grip: Grip) -> None:
-        self.give_back(place, grip, doom=True)
-
-    def lost(self, place: Place, grip: Grip) -> None:
-        """A lease was lost: called by a finalizer, so it only drops a note."""
-        self._dispatcher.mailbox.append((place, grip))
-
-    def _try_to_lend(self, waiter: BelledWaiter, client: Client) -> Lease | None:
-        """Look at the session that the waiter was given; None if it was dead."""
-        place = waiter.place
-        if place is None:
-            return None  # close() took it away between two looks
-        slot = place.slot
-        wire: Wire = slot.session
-        now = time.monotonic()
-        loan = None
-        try:
-            if wire.looks_alive() and (
-                now - slot.last_used < client.check_after_idle or wire.check()
-            ):
-                loan = wire.lend()
-        except Exception:  # noqa: BLE001 - whatever a dead session raises, another one is taken
-            loan = None
-        if loan is None:
-            with self._lock:
-                self._ledger.decline(waiter, now)
-                self._after_event()
-            self._board.nudge.ring()
-            return None
-        grip = Grip(waiter.threads[0], now, loan)
-        lease = Lease(self, place, grip, wire)
+    def _reclaim(self, grip: Grip) -> None:
+        """End what a lost lease held, if it held anything yet."""
         with self._lock:
-            if waiter.place is not place or place.owner is not waiter:
-                return None  # revoked by close(): the loop finds the error
-            self._ledger.accept(waiter, grip, now)
-        return lease
+            places = [place for slot in self._ledger.slots for place in slot.places]
+        for place in places:
+            if place.owner is grip:
+                self.give_back(place, grip, doom=True)
+
+    def lost(self, grip: Grip) -> None:
+        """A lease was lost: called by a finalizer, so it only drops a note."""
+        self._dispatcher.mailbox.append(grip)
 
     def _look_again(self) -> None:
         with self._lock:
@@ -173,9 +222,11 @@ class Gate:
             self._board.nudge.ring()
 
     def _after_event(self) -> bool:
-        """Wake who was served; True if the dispatcher has something to do. Needs the lock."""
-        self._dispatcher.start()
-        return self._board.wake()
+        """True if the dispatcher has something to do: then it must be there. Needs the lock."""
+        busy = self._ledger.busy
+        if busy:
+            self._dispatcher.start()
+        return busy
 
     def wanted(self) -> bool:
         """True if another process waits for a session of this one; give yours back if you can."""
@@ -211,7 +262,11 @@ class Gate:
             self._after_event()
         self._board.nudge.ring()
         patience = timeout - min(timeout / 2, GOODBYE) if patient else 0.0
-        steps = [(patience, self._take_away), (min(timeout / 2, LOGIN), self._opener.break_off)]
+        steps = [
+            (patience, self._take_away),
+            (min(timeout / 2, LOGIN), self._opener.break_off),
+            (timeout - min(timeout / 4, LAST), self._cut_endings),
+        ]
         for after, step in sorted(steps, key=lambda pair: pair[0]):
             if not self._wait_for_end(client, started + after):
                 step(client)
@@ -240,6 +295,17 @@ class Gate:
                 return False
             client.done.wait(min(SLICE, left))
 
+    def _cut_endings(self, client: Client) -> None:
+        """Break the goodbyes that take longer than there is time."""
+        with self._lock:
+            wires: list[Wire] = [
+                slot.session
+                for slot in self._ledger.slots
+                if slot.tenant is client and slot.state is State.CLOSING
+            ]
+        for wire in wires:
+            wire.cut()
+
     def _take_away(self, client: Client) -> None:
         """End the leases that did not come back; sessions in step can still say QUIT."""
         with self._lock:
@@ -252,7 +318,7 @@ class Gate:
                 (slot, place.owner)
                 for slot in held
                 for place in slot.places
-                if isinstance(place.owner, Grip)
+                if isinstance(place.owner, Grip) and place.owner.loan is not None
             ]
         for slot, grip in grips:
             wire: Wire = slot.session
@@ -289,6 +355,9 @@ class Gate:
         return timed_out(self.address, timeout, holders, effective, failure)
 
 
+LAST = 1.0
+"""Seconds of close() left when goodbyes that still go on are broken off."""
+
 GOODBYE = 4.0
 """Seconds of close() kept for QUIT, the final FIN and settling."""
 
@@ -305,5 +374,9 @@ def gate_for(address: Address) -> Gate:
     A gate without pools has no thread and no connection, but it remembers what it learned and until
     when the address must be left alone.
     """
-    with _gates_lock:
-        return _gates.setdefault((address.ip, address.port), Gate(address))
+    where = (address.ip, address.port)
+    gate = _gates.get(where)
+    if gate is None:
+        with _gates_lock:
+            gate = _gates.setdefault(where, Gate(address))
+    return gate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os.path
 import sys
 import threading
@@ -21,18 +22,28 @@ NOT_THE_USER = (os.path.dirname(os.path.abspath(__file__)) + os.sep, contextlib.
 """Where the code of a borrower is not: this package, and what runs its ``with`` blocks."""
 
 
+@functools.cache
+def _not_the_user(file: str) -> bool:
+    return file.startswith(NOT_THE_USER)
+
+
 class Grip:
-    """What the ledger knows of a borrower; it outlives a lost lease."""
+    """What the ledger knows of a borrower; it outlives a lost lease.
 
-    __slots__ = ("code", "line", "loan", "name", "since", "thread")
+    Attributes:
+        since: When he asked.
+        loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
+    """
 
-    def __init__(self, thread: Hashable, since: float, loan: Any) -> None:
+    __slots__ = ("code", "line", "loan", "since", "task", "thread")
+
+    def __init__(self, thread: Hashable, since: float) -> None:
         self.thread: Hashable = thread
         self.since: float = since
-        self.loan: Any = loan
-        self.name: str = threading.current_thread().name
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USER):
+        self.loan: Any = None
+        self.task: threading.Thread = threading.current_thread()
+        frame = sys._getframe(2)  # the gate called this
+        while _not_the_user(frame.f_code.co_filename) and frame.f_back is not None:
             frame = frame.f_back
         self.code: CodeType = frame.f_code
         self.line: int = frame.f_lineno
@@ -40,12 +51,12 @@ class Grip:
     def holder(self, now: float) -> Holder:
         """Describe the borrower for an error message."""
         where = f"{os.path.basename(self.code.co_filename)}:{self.line} in {self.code.co_name}"
-        return Holder(self.name, now - self.since, where)
+        return Holder(self.task.name, now - self.since, where)
 
 
 class _Giver(Protocol):
     def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None: ...
-    def lost(self, place: Place, grip: Grip) -> None: ...
+    def lost(self, grip: Grip) -> None: ...
     def wanted(self) -> bool: ...
 
 
@@ -55,14 +66,26 @@ class Lease:
     Left by an exception, or found out of step, the session is ended and not lent again.
     """
 
-    __slots__ = ("__weakref__", "_done", "_gate", "_grip", "_place", "_wire")
+    __slots__ = ("__weakref__", "_done", "_gate", "_place", "_wire", "grip")
 
-    def __init__(self, gate: _Giver, place: Place, grip: Grip, wire: Wire) -> None:
+    _place: Place
+    _wire: Wire
+
+    def __init__(self, gate: _Giver, grip: Grip) -> None:
         self._done = False
         self._gate = gate
+        self.grip: Grip = grip
+
+    def begin(self, place: Place, wire: Wire, now: float, limit: float) -> None:
+        """Borrow; that may take `limit` seconds."""
+        self.grip.since = now
+        self.grip.loan = wire.lend(limit)
         self._place = place
-        self._grip = grip
         self._wire = wire
+
+    def forget(self) -> None:
+        """Nothing was borrowed."""
+        self._done = True
 
     @property
     def loan(self) -> Any:
@@ -73,7 +96,7 @@ class Lease:
         """
         if self._done:
             raise LeaseReturned("this lease was given back to its pool; take a new one")
-        return self._grip.loan
+        return self.grip.loan
 
     def files(self) -> FileOps:
         """The protocol-independent file calls of the session."""
@@ -102,7 +125,7 @@ class Lease:
 
     def _end(self, *, doom: bool) -> None:
         if not self._done:
-            self._gate.give_back(self._place, self._grip, doom=doom)
+            self._gate.give_back(self._place, self.grip, doom=doom)
             self._done = True
 
     def __enter__(self) -> Self:
@@ -119,4 +142,4 @@ class Lease:
     def __del__(self) -> None:
         # No lock and no I/O here: the garbage collector may run this inside the gate's own lock.
         if not self._done:
-            self._gate.lost(self._place, self._grip)
+            self._gate.lost(self.grip)

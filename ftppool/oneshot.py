@@ -97,7 +97,11 @@ def upload_batch(
         ConfigError: An argument is wrong; the message says what to write.
     """
     check_options(pool_options)
-    with FTPPool(target, max_per_ip=max_per_ip, on_event=on_event, **pool_options) as pool:
+    pool = FTPPool(target, max_per_ip=max_per_ip, on_event=on_event, **pool_options)
+    # An error reporter that shows the variables of all frames must find no password here.
+    target = pool.name
+    pool_options = {}
+    with pool:
         report = pool.upload_batch(
             files,
             workers=workers,

@@ -96,7 +96,6 @@ class Opener:
             delay = random.uniform(*NO_PERMIT)  # noqa: S311 - no secret
             with self.board.lock:
                 self.board.ledger.denied(slot, time.monotonic(), delay=delay)
-                self.board.wake()
             return
         self.permits[slot] = permit
         wire = client.driver.open(self.board.address, _Watch(self, slot))
@@ -106,7 +105,6 @@ class Opener:
         lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
         with self.board.lock:
             self.board.ledger.opened(slot, wire, now, expires=now + lifetime)
-            self.board.wake()
         client.emit(SessionOpened(pool=client.name, address=self._address, elapsed=now - started))
 
     # -- what the server teaches -------------------------------------------------------------------
@@ -138,7 +136,6 @@ class Opener:
             for client in self.board.clients:
                 if client.limiter is limiter:
                     ledger.taught(client, *terms(lessons.of_user.get(client.user)), now)
-            self.board.wake()
 
     def _refused(self, slot: Slot, client: Client, verdict: Verdict, words: str) -> None:
         of_user = verdict.scope is Scope.USER
@@ -219,7 +216,6 @@ class Opener:
             self.board.ledger.open_failed(
                 slot, error, time.monotonic(), delay=delay, for_good=for_good
             )
-            self.board.wake()
 
     def _tell_failure(
         self, client: Client, verdict: Verdict, error: FTPPoolError, wait: float
@@ -251,7 +247,6 @@ class Opener:
         finally:
             with self.board.lock:
                 self.board.ledger.closed(slot, time.monotonic(), politely=politely)
-                self.board.wake()
         client.emit(SessionClosed(pool=client.name, address=self._address, politely=politely))
 
     def let_go(self, slots: list[Slot]) -> None:

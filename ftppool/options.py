@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from ftppool.errors import ConfigError
 from ftppool.limits.base import Limiter
 from ftppool.retry import RetryPolicy
 from ftppool.target import FTPConfig, Target
+from ftppool.tlsconfig import TLSConfig
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = [
     "PoolOptions",
@@ -29,6 +33,7 @@ class PoolOptions(TypedDict, total=False):
     user: str | None
     password: str | Callable[[], str] | None
     ftp: FTPConfig | None
+    tls: TLSConfig | ssl.SSLContext | None
     acquire_timeout: float
     connect_timeout: float
     io_timeout: float

@@ -7,12 +7,13 @@ import contextlib
 import ftplib
 import logging
 import os
+import ssl
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, Unpack, cast
+from typing import NamedTuple, Self, Unpack, cast
 
 from ftppool.client import Cancel, Client
 from ftppool.downloads import (
@@ -41,6 +42,7 @@ from ftppool.route import Route
 from ftppool.session import Session
 from ftppool.stats import CloseReport, PoolStats
 from ftppool.target import FTPConfig, Target
+from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.download import destination_of
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
@@ -49,6 +51,9 @@ from ftppool.uploads import UploadBatchOptions, run_uploads
 __all__ = ["FTPPool"]
 
 _log = logging.getLogger("ftppool")
+
+STAY = 1.0
+"""Seconds for which an address that gave a lease is not called into question."""
 
 
 class FTPPool:
@@ -65,9 +70,12 @@ class FTPPool:
         password: Password, or a callable that returns it (asked at each login), if it is not in
             the URL.
         ftp: Settings of the FTP protocol.
+        tls: Whom to trust with ``ftps://`` and ``ftpsi://`` (default: certificates that the system
+            trusts, valid for the host name). An ``ssl.SSLContext`` is used as it is.
         acquire_timeout: Seconds to wait for a session (default 60).
         connect_timeout: Seconds for the TCP connect, and for the greeting (default 15).
-        io_timeout: Seconds of silence after which a connection counts as lost (default 60).
+        io_timeout: Seconds for one whole reply, for the login, and of silence on a data connection,
+            after which a connection counts as lost (default 60).
         quit_timeout: Seconds for the polite end of a session (default 3).
         close_timeout: Seconds for ``close()`` as a whole (default 10).
         max_idle: Seconds that an unused session is kept (default 30); 0: QUIT on every release.
@@ -92,6 +100,7 @@ class FTPPool:
         user: str | None = None,
         password: str | Callable[[], str] | None = None,
         ftp: FTPConfig | None = None,
+        tls: TLSConfig | ssl.SSLContext | None = None,
         acquire_timeout: float = 60.0,
         connect_timeout: float = 15.0,
         io_timeout: float = 60.0,
@@ -122,7 +131,7 @@ class FTPPool:
         ):
             check_seconds(what, seconds, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
-        self._driver = _driver(self._target, ftp or FTPConfig(), timeouts)
+        self._driver = _driver(self._target, ftp or FTPConfig(), tls, timeouts)
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -136,6 +145,7 @@ class FTPPool:
         self._route = Route(self._target.host, self._target.port)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
+        self._stay: _Stay | None = None
         self._closed = False
 
     # -- borrowing ---------------------------------------------------------------------------------
@@ -148,8 +158,8 @@ class FTPPool:
             timeout: Seconds to wait for it (default: ``acquire_timeout``).
 
         Raises:
-            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
-                :meth:`acquire`.
+            PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
+                See :meth:`acquire`.
         """
         with self.acquire(timeout) as lease:
             yield Session(lease, self._target, self._put)
@@ -157,6 +167,8 @@ class FTPPool:
     @contextlib.contextmanager
     def ftp(self, timeout: float | None = None) -> Iterator[ftplib.FTP]:
         """Borrow a real ``ftplib.FTP``, for code that was written for ftplib.
+
+        With ``ftps://`` it is an ``ftplib.FTP_TLS`` whose data connections are encrypted.
 
         It is connected, logged in, and in the login directory with the type as after login.
         ``quit()`` and ``close()`` may be called; after the block every command raises
@@ -166,8 +178,8 @@ class FTPPool:
             timeout: Seconds to wait for it (default: ``acquire_timeout``).
 
         Raises:
-            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
-                :meth:`acquire`. Inside the block, ftplib's own errors.
+            PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
+                See :meth:`acquire`. Inside the block, ftplib's own errors.
         """
         with self.acquire(timeout) as lease:
             yield cast("ftplib.FTP", lease.loan)
@@ -183,11 +195,16 @@ class FTPPool:
             ServerBusy: The server refused, and no session of ours was open to wait for.
             ConnectError: The server could not be reached.
             AuthError: User name or password is wrong.
+            TLSError: The server's certificate is not trusted, or it has no TLS; no password was
+                sent.
             WouldDeadlock: The wait could never end.
             PoolClosed: The pool is closed.
         """
-        wait = self._or_default(timeout, self._acquire_timeout)
-        return self._acquire(wait, (threading.get_ident(),), None)
+        if timeout is None:
+            timeout = self._acquire_timeout
+        else:
+            check_seconds("timeout", timeout, zero=True)
+        return self._acquire(timeout, (threading.get_ident(),), None)
 
     # -- transfers ---------------------------------------------------------------------------------
 
@@ -317,7 +334,7 @@ class FTPPool:
         """Take a snapshot of what the pool has and did."""
         clients = self._known()
         for gate, client in reversed(clients):
-            if gate.address == self._route.current or len(clients) == 1:
+            if len(clients) == 1 or gate.address == self._route.current:
                 return gate.stats(client)
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
@@ -414,6 +431,21 @@ class FTPPool:
             return list(self._clients.items())
 
     def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
+        stay = self._stay
+        if stay is None or time.monotonic() >= stay.until:
+            return self._look_for_one(timeout, threads, cancel)
+        try:
+            return stay.gate.acquire(stay.client, timeout, threads, cancel)
+        except ConnectError:
+            self._stay = None
+            if not self.stats().open:
+                self._route.forget()
+            raise
+
+    def _look_for_one(
+        self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None
+    ) -> Lease:
+        """Ask the route, which address it is; try one after the other if there are more."""
         deadline = time.monotonic() + timeout
         addresses = self._route.addresses(
             min(timeout, self._resolve_timeout), settled=lambda: self.stats().open > 0
@@ -432,6 +464,8 @@ class FTPPool:
                     raise
             else:
                 self._route.current = address
+                client.alternatives = False
+                self._stay = _Stay(time.monotonic() + STAY, gate, client)
                 return lease
         raise AssertionError("bug: no address was tried")
 
@@ -505,6 +539,14 @@ class FTPPool:
         return upload.sent
 
 
+class _Stay(NamedTuple):
+    """Where the last lease came from, and until when the next one comes from there unasked."""
+
+    until: float
+    gate: Gate
+    client: Client
+
+
 class _Lender:
     """The pool as a batch sees it: its workers wait on behalf of the thread that runs the batch."""
 
@@ -522,15 +564,19 @@ class _Lender:
         return self._pool._acquire(timeout, (threading.get_ident(), self._caller), cancel)
 
 
-def _driver(target: Target, ftp: FTPConfig, timeouts: Timeouts) -> Driver:
-    if target.scheme != "ftp":
-        raise ConfigError(
-            f"{target.scheme}:// is not supported by this version; write ftp:// if the server "
-            "takes plain FTP"
-        )
+def _driver(
+    target: Target, ftp: FTPConfig, tls: TLSConfig | ssl.SSLContext | None, timeouts: Timeouts
+) -> Driver:
+    if target.scheme == "sftp":
+        raise ConfigError("sftp:// is not supported by this version; write ftp:// or ftps://")
     from ftppool.drivers.ftp import FTPDriver
+    from ftppool.drivers.tls import TLSPolicy
 
-    return FTPDriver(target, ftp, timeouts)
+    if target.scheme == "ftp":
+        if tls is not None:
+            raise ConfigError("tls= has no use with ftp://: write ftps:// (or ftpsi://)")
+        return FTPDriver(target, ftp, timeouts)
+    return FTPDriver(target, ftp, timeouts, TLSPolicy(target, tls))
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:

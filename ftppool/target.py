@@ -63,9 +63,15 @@ class FTPConfig:
     def __post_init__(self) -> None:
         """Check the values that would fail only at the first connect."""
         try:
-            "".encode(self.encoding)
+            plain = "".join(map(chr, range(128)))
+            carried = plain.encode(self.encoding) == plain.encode("ascii")
         except (LookupError, TypeError, ValueError):
             raise ConfigError(f"FTPConfig: encoding {self.encoding!r} is unknown.") from None
+        if not carried:
+            raise ConfigError(
+                f"FTPConfig: encoding {self.encoding!r} changes ASCII, in which FTP's commands are "
+                "written: choose another."
+            )
         match self.source_address:
             case None | (str(), int()):
                 pass

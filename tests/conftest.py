@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import pytest
 
 from ftppool import gate
-from tests.support import leaks, servers
-from tests.support.servers import KINDS, Server
+from tests.support import certificates, leaks, servers
+from tests.support.servers import KINDS, SECURE_KINDS, Server
 
 
 class Start(Protocol):
@@ -55,13 +55,18 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start servers; after the test each must hold no connection of ours any more."""
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start servers; after the test each must hold no connection of ours any more.
+
+    OpenSSL trusts their authority as if it were the system's.
+    """
     running: list[Server] = []
     with ExitStack() as stack:
 
         def start_one(kind: str, *, max_per_ip: int | None = None, **options: Any) -> Server:
             require(kind)
+            if "+" in kind:
+                monkeypatch.setenv("SSL_CERT_FILE", str(certificates.write_authority(tmp_path)))
             home = tmp_path / f"home-{len(running)}"
             server = servers.start(
                 kind, max_per_ip=max_per_ip, root=home, workdir=tmp_path, **options
@@ -74,9 +79,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
             server.wait_idle()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *SECURE_KINDS])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Run the test once for each kind of server."""
+    """Run the test once for each kind of server, in clear text and over TLS."""
     return str(request.param)
 
 

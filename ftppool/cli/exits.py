@@ -31,7 +31,7 @@ class Exit(IntEnum):
     """Only passing failures: run the same command again."""
 
     LOGIN = 77
-    """The login or the host key was refused."""
+    """The login was refused, or the server's certificate or host key is not trusted."""
 
     CONFIG = 78
     """A setting is wrong or something is not installed."""
@@ -58,11 +58,18 @@ def code_of(errors: Iterable[Exception]) -> Exit:
 
 
 def _code(error: Exception) -> Exit:
-    from ftppool.errors import AuthError, BatchError, ConfigError, FTPPoolError, HostKeyError
+    from ftppool.errors import (
+        AuthError,
+        BatchError,
+        ConfigError,
+        FTPPoolError,
+        HostKeyError,
+        TLSError,
+    )
 
     if isinstance(error, BatchError):
         return code_of(error.exceptions)
-    if isinstance(error, AuthError | HostKeyError):
+    if isinstance(error, AuthError | HostKeyError | TLSError):
         return Exit.LOGIN
     if isinstance(error, ConfigError):
         return Exit.CONFIG

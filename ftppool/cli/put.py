@@ -27,6 +27,7 @@ from ftppool.events import (
 from ftppool.oneshot import upload_batch
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.target import Target
+from ftppool.tlsconfig import TLSConfig
 
 __all__ = ["run"]
 
@@ -66,7 +67,14 @@ def _upload(options: Options, target: Target, follower: Follower) -> BatchReport
         makedirs=options.makedirs,
         on_event=follower,
         check=False,
+        tls=_tls(options),
     )
+
+
+def _tls(options: Options) -> TLSConfig | None:
+    if options.ca_file is None and options.fingerprint is None:
+        return None
+    return TLSConfig(ca_file=options.ca_file, fingerprint=options.fingerprint)
 
 
 def _target(url: str) -> Target:

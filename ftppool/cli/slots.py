@@ -1,11 +1,11 @@
-"""``ftppool slots``: who holds or waits for a session to which server, and since when."""
+"""``ftppool slots``: who holds or waits for a session to which server, and what servers taught."""
 
 from __future__ import annotations
 
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,13 @@ from ftppool.cli.exits import Exit, one_line
 from ftppool.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ftppool.lessons import Lessons
     from ftppool.limits.slotfiles import Record
 
 __all__ = ["run"]
 
 _HEAD = ("SERVER", "STATE", "PID", "PROGRAM", "CAP", "SINCE", "AGE")
+_TAUGHT = ("SERVER", "USER", "ALLOWS", "LEARNED", "ONE MORE FROM", "ITS WORDS")
 
 
 def run(options: Options) -> int:
@@ -29,16 +31,20 @@ def run(options: Options) -> int:
 
     limiter = MachineLimiter.shared()
     wanted = None if options.host is None else _resolve(options.host)
-    rows = [
-        _row(address, record)
+    addresses = [
+        address
         for address in limiter.addresses()
         if wanted is None or address.rpartition(":")[0].strip("[]") in wanted
-        for record in limiter.records(address)
     ]
-    if not rows:
+    rows = [_row(address, record) for address in addresses for record in limiter.records(address)]
+    if rows:
+        _table([_HEAD, *rows])
+    else:
         print("no session is held and nobody waits")
-        return Exit.OK
-    _table([_HEAD, *rows])
+    taught = [row for address in addresses for row in _taught(address, limiter.lessons(address))]
+    if taught:
+        print()
+        _table([_TAUGHT, *taught])
     return Exit.OK
 
 
@@ -51,16 +57,31 @@ def _resolve(host: str) -> set[str]:
 
 
 def _row(address: str, record: Record) -> tuple[str, ...]:
-    since = datetime.fromtimestamp(record.since).astimezone()
     return (
         address,
         "waits" if record.state == "wanted" else "holds",
         str(record.pid),
         one_line(record.name or "-"),
         str(record.cap),
-        since.strftime("%Y-%m-%d %H:%M:%S"),
+        _time(record.since),
         _age(time.time() - record.since),
     )
+
+
+def _taught(address: str, lessons: Lessons) -> Iterator[tuple[str, ...]]:
+    known = {"everybody": lessons.of_all, **lessons.of_user}
+    for user, lesson in known.items():
+        if lesson is not None:
+            since, probe = _time(lesson.since), _time(lesson.probe_at)
+            yield address, one_line(user), str(lesson.limit), since, probe, one_line(lesson.words)
+    ban = lessons.ban
+    if ban is not None and not ban.over(time.time()):
+        since, until = _time(ban.until - ban.pause), _time(ban.until)
+        yield address, "everybody", "none: banned", since, until, one_line(ban.words)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _age(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import sys
@@ -22,6 +23,7 @@ __all__ = [
     "Wire",
     "reset",
     "shut_down",
+    "wait_for",
 ]
 
 LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -145,11 +147,11 @@ class Wire(Protocol):
     def looks_alive(self) -> bool:
         """Look at the socket, without a round trip: an idle session has nothing to say."""
 
-    def check(self) -> bool:
-        """Ask the server for a sign of life: one round trip."""
+    def check(self, limit: float) -> bool:
+        """Ask the server for a sign of life: one round trip, for which `limit` seconds are left."""
 
-    def lend(self) -> Any:
-        """Hand the connection to a borrower in the state as after login."""
+    def lend(self, limit: float) -> Any:
+        """Hand the connection to a borrower as it was after login, within `limit` seconds."""
 
     def files(self, loan: Any) -> FileOps:
         """The file calls over what :meth:`lend` gave."""
@@ -186,15 +188,37 @@ def reset(sock: socket.socket) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     except OSError:
-        pass  # not connected any more: close() is all that is left
-    finally:
-        sock.close()
+        pass  # not connected any more: closing is all that is left
+    # Not sock.close(): that of an SSLSocket first makes it a plain one, and another thread that is
+    # about to send would send clear text.
+    handle = sock.detach()
+    if handle != -1:
+        socket.close(handle)
 
 
 def shut_down(socks: Iterable[socket.socket]) -> None:
     """Wake whoever waits on these sockets; the sockets stay open for their owner to close."""
     for sock in socks:
         try:
-            sock.shutdown(socket.SHUT_RDWR)
+            # Not sock.shutdown(), for the reason given in reset().
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
         except OSError:
             pass  # it was not connected, or is closed already
+
+
+def wait_for(sock: socket.socket, timeout: float, *, to_write: bool = False) -> bool:
+    """Wait until a socket can be read or written.
+
+    Args:
+        timeout: Seconds; 0 only looks.
+        to_write: Wait for room instead of data.
+
+    Returns:
+        True if it can be, which includes EOF and errors; False if the time ran out.
+    """
+    if sys.platform == "win32":
+        reads, writes = ([], [sock]) if to_write else ([sock], [])
+        return any(select.select(reads, writes, [], timeout))
+    poller = select.poll()
+    poller.register(sock, select.POLLOUT if to_write else select.POLLIN)
+    return bool(poller.poll(timeout * 1000))

@@ -4,55 +4,106 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
-import select
 import socket
-import sys
+import ssl
 import time
+from typing import Any
 
-from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down
+from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down, wait_for
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
+from ftppool.drivers.ftps_lease import LeasedFTPTLS
 from ftppool.drivers.replies import ReplyReader
-from ftppool.errors import FTPPoolError
+from ftppool.drivers.tls import TLSPolicy, TLSState, clear_text, is_verdict, says_nothing
+from ftppool.errors import ConfigError, FTPPoolError, TLSError
 from ftppool.refusals import Phase, Reply
 from ftppool.target import FTPConfig, Target
 
 __all__ = ["FTPDriver", "FTPWire"]
+
+SECRET = 5
+"""Characters from which on a password is blotted out of replies; a shorter one is in any text."""
 
 LINGER = 1.0
 """Seconds to wait for the server's FIN after its 221; Pure-FTPd frees the slot only then."""
 
 
 class FTPDriver:
-    """Makes FTP sessions of one target."""
+    """Makes FTP sessions of one target, over TLS if it has a `policy`."""
 
     places = 1
 
-    def __init__(self, target: Target, config: FTPConfig, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        target: Target,
+        config: FTPConfig,
+        timeouts: Timeouts,
+        policy: TLSPolicy | None = None,
+    ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
+        self._policy = policy
+        own = config.ftp_class
+        if policy is None and own is not None and issubclass(own, ftplib.FTP_TLS):
+            raise ConfigError(f"ftp_class={own.__name__} is for TLS: write ftps://, not ftp://")
 
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
         password = self._target.secret()  # the user's own code: its errors are not the server's
+        self._check_encodable(password)
         phase = Phase.CONNECT
-        sock: socket.socket | None = None
+        wire: FTPWire | None = None
         try:
             sock = self._connect(address, watch)
             phase = Phase.GREETING
-            wire = FTPWire(self._target, self._config, self._timeouts, sock, address)
+            wire = FTPWire(
+                self._target, self._config, self._timeouts, sock, address, policy=self._policy
+            )
+            if self._policy is not None and self._policy.implicit:
+                wire.secure(watch)
             wire.greet()
             watch.greeted()
             phase = Phase.LOGIN
+            if self._policy is not None and not self._policy.implicit:
+                wire.ask_for_tls()
+                wire.secure(watch)
             wire.log_in(password)
+            if self._policy is not None:
+                wire.protect_data()
             return wire
         except BaseException as error:
-            if sock is not None:
-                sock.close()
-            if isinstance(error, (*ftplib.all_errors, UnicodeError)):
-                raise OpenFailed(_reply(phase, error)) from error
-            raise
+            if isinstance(error, ftplib.all_errors):
+                _forget(password, error)
+            password = ""  # this frame goes along with the error
+            failure = self._failure(phase, error, wire, address)
+            if wire is not None:
+                wire.drop()
+            if failure is None:
+                raise
+            raise failure from error
+
+    def _failure(
+        self, phase: Phase, error: BaseException, wire: FTPWire | None, address: Address
+    ) -> Exception | None:
+        """Put it in words that the gate understands; None if they are well put already."""
+        if self._policy is not None and isinstance(error, ssl.SSLError) and is_verdict(error):
+            return self._policy.error(error, None if wire is None else wire.sock, str(address))
+        if isinstance(error, ftplib.all_errors):
+            return OpenFailed(_reply(phase, error))
+        return None
+
+    def _check_encodable(self, password: str) -> None:
+        for what, text in (("user name", self._target.user), ("password", password)):
+            try:
+                text.encode(self._config.encoding, "surrogateescape")
+                continue
+            except UnicodeEncodeError:
+                pass  # it quotes the text, so it must not become the context of our error
+            raise ConfigError(
+                f"the {what} cannot be written in {self._config.encoding}: pass another "
+                "FTPConfig(encoding=…)"
+            )
 
     def _connect(self, address: Address, watch: Watch) -> socket.socket:
         if self._config.socket_factory is not None:
@@ -86,6 +137,8 @@ class FTPWire:
         timeouts: Timeouts,
         sock: socket.socket,
         address: Address,
+        *,
+        policy: TLSPolicy | None,
     ) -> None:
         self._target = target
         self._config = config
@@ -97,9 +150,94 @@ class FTPWire:
             target.host,
             target.user,
             timeouts.quit,
+            tls=None if policy is None else TLSState(policy),
         )
+        self._cut = False
 
     # -- the beginning -----------------------------------------------------------------------------
+
+    @property
+    def sock(self) -> socket.socket:
+        """The control connection, as it is now."""
+        return self._control.sock
+
+    def drop(self) -> None:
+        """Close a connection of which no session came."""
+        self._control.sock.close()
+
+    def ask_for_tls(self) -> None:
+        """Send AUTH TLS; without a yes there is no session, in clear text least of all."""
+        try:
+            self._new_handle().voidcmd("AUTH TLS")
+        except ftplib.Error as error:
+            raise self._no_tls(
+                error,
+                "has no TLS here",
+                "write ftpsi:// if it has it on a port of its own (990), or ftp:// if password and"
+                " files may go through the network for everybody to read",
+            ) from error
+        if self._control.reader.buffered:
+            # Read later, they would pass for the server's answers to commands under TLS.
+            raise TLSError(
+                f"{self._address}: somebody has put words behind the answer to AUTH TLS; the"
+                " connection is not safe",
+                phase="tls",
+                address=str(self._address),
+            )
+
+    def secure(self, watch: Watch) -> None:
+        """Put TLS on the connection."""
+        control, policy = self._control, self._policy()
+        limit = self._timeouts.connect
+        deadline = time.monotonic() + limit
+        sock = control.sock = policy.wrap(control.sock)
+        control.reader = ReplyReader(sock, self._config.encoding)
+        watch.connecting(sock)
+        try:
+            said = clear_text(sock, limit) if policy.implicit else None
+            if said is not None and said[0] in "45":
+                raise ftplib.error_temp(said)
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            policy.shake_hands(sock)
+            sock.settimeout(limit)
+        except TimeoutError as error:
+            words = f"connected, but the TLS handshake was not done within {limit:g} s"
+            raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
+        except OSError as error:
+            # An implicit port that ends it before the greeting may be full; else it is trouble.
+            if policy.implicit or is_verdict(error):
+                raise
+            words = f"the connection broke in the TLS handshake ({error})"
+            raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
+
+    def protect_data(self) -> None:
+        """Have the data connections encrypted; without a yes there is no session."""
+        ftp = self._new_handle()
+        assert self._control.tls is not None
+        try:
+            ftp.voidcmd("PBSZ 0")
+            self._control.tls.prot_reply = ftp.voidcmd("PROT P")
+        except ftplib.Error as error:
+            raise self._no_tls(
+                error, "does not encrypt data connections", "nothing goes in clear text"
+            ) from error
+        self._control.tainted = False  # by commands that are not for borrowers
+
+    def _policy(self) -> TLSPolicy:
+        assert self._control.tls is not None
+        return self._control.tls.policy
+
+    def _no_tls(self, error: ftplib.Error, what: str, advice: str) -> Exception:
+        text = str(error)
+        if text[:3] == "421":
+            return error  # the end of the session, for whatever reason
+        return TLSError(
+            f"{self._address} {what}; {advice}: {text}",
+            code=int(text[:3]) if text[:3].isdigit() else None,
+            reply=text,
+            phase="tls",
+            address=str(self._address),
+        )
 
     def greet(self) -> None:
         """Read the server's greeting."""
@@ -108,23 +246,29 @@ class FTPWire:
         self._control.outstanding = 0  # nobody asked for the greeting
 
     def log_in(self, password: str) -> None:
-        """Send user name and password."""
+        """Send user name and password; all replies together have the time of one."""
         self._control.sock.settimeout(self._timeouts.io)
+        self._control.reader.until = time.monotonic() + self._timeouts.io
         ftp = self._new_handle()
         self._control.login_reply = ftp._log_in(self._target.user, password)
+        if self._control.reader.buffered:
+            ftp._unasked(self._control)
+        self._control.reader.until = None
         self._control.tainted = False  # by USER and PASS, which are not for borrowers
 
     # -- one loan after another --------------------------------------------------------------------
 
     def looks_alive(self) -> bool:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
-        return self._control.clean and not _readable(self._control.sock)
+        sock = self._control.sock
+        silent = says_nothing(sock) if isinstance(sock, ssl.SSLSocket) else not _readable(sock)
+        return self._control.clean and silent
 
-    def check(self) -> bool:
+    def check(self, limit: float) -> bool:
         """Send NOOP; the borrower waits, so it must not take long."""
         ftp = self._new_handle()
         try:
-            self._control.sock.settimeout(self._timeouts.quit)
+            self._control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd("NOOP")
             self._control.sock.settimeout(self._timeouts.io)
         except ftplib.all_errors:
@@ -133,12 +277,12 @@ class FTPWire:
             ftp._give_back()
         return self._control.clean
 
-    def lend(self) -> LeasedFTP:
+    def lend(self, limit: float) -> LeasedFTP:
         """Hand out a fresh object on the connection, in the login directory."""
         control = self._control
         ftp = self._new_handle()
         if control.moved:
-            control.sock.settimeout(self._timeouts.quit)
+            control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd(f"CWD {control.home}")
             control.sock.settimeout(self._timeouts.io)
             control.moved = False
@@ -152,8 +296,10 @@ class FTPWire:
         """End a loan; the object is harmless from now on."""
         clean = self._control.clean and not (self._control.moved and not self._control.home)
         loan._give_back()
-        with contextlib.suppress(OSError):
-            self._control.sock.settimeout(self._timeouts.io)
+        sock = self._control.sock
+        if sock.gettimeout() != self._timeouts.io:  # the borrower may have set one of his own
+            with contextlib.suppress(OSError):
+                sock.settimeout(self._timeouts.io)
         return clean
 
     # -- the end -----------------------------------------------------------------------------------
@@ -163,7 +309,7 @@ class FTPWire:
         control = self._control
         control.leave()
         try:
-            if not control.said_goodbye:
+            if not control.said_goodbye and not self._cut:
                 control.said_goodbye = self._quit(time.monotonic() + self._timeouts.quit)
             if control.said_goodbye:
                 self._read_to_eof()
@@ -175,7 +321,7 @@ class FTPWire:
 
     def cut(self) -> None:
         """Break control and data connections from any thread."""
-        self._control.tainted = True
+        self._cut = self._control.tainted = True
         self._control.leave()  # with RST: a FIN would tell the server that the file is whole
         shut_down([self._control.sock])
 
@@ -195,13 +341,16 @@ class FTPWire:
 
     def _read_to_eof(self) -> None:
         deadline = time.monotonic() + min(LINGER, self._timeouts.quit)
+        sock = self._control.sock
         while (left := deadline - time.monotonic()) > 0:
-            self._control.sock.settimeout(left)
-            if not self._control.sock.recv(4096):
+            sock.settimeout(left)
+            if isinstance(sock, ssl.SSLSocket) and sock.version() is not None:
+                sock.unwrap()  # close_notify both ways; the FIN comes after it
+            elif not sock.recv(4096):
                 return
 
     def _new_handle(self) -> LeasedFTP:
-        ftp = leased_class(self._config.ftp_class)()
+        ftp = self._new_object()
         ftp.encoding = self._config.encoding
         ftp.set_pasv(self._config.passive)
         ftp.trust_server_pasv_ipv4_address = self._config.trust_pasv_address
@@ -209,25 +358,38 @@ class FTPWire:
         ftp._take(self._control, self._timeouts.io)
         return ftp
 
+    def _new_object(self) -> LeasedFTP:
+        tls, own = self._control.tls, self._config.ftp_class
+        made: Any = leased_class(LeasedFTP if tls is None else LeasedFTPTLS, own)
+        # Without a context, ftplib would make one: it costs more than all the rest.
+        new: LeasedFTP = made() if tls is None or own else made(context=tls.policy.context)
+        return new
+
+
+def _forget(password: str, error: BaseException) -> None:
+    """Leave no password in an error: some servers repeat the command, and frames hold it."""
+    error.__traceback__ = None
+    if len(password) >= SECRET:
+        error.args = tuple(
+            arg.replace(password, "***") if isinstance(arg, str) else arg for arg in error.args
+        )
+
 
 def _reply(phase: Phase, error: BaseException) -> Reply:
     """What the server said, or what the system said where the server said nothing."""
     text = str(error)
     if isinstance(error, TimeoutError) and phase is Phase.GREETING:
         # Whoever refuses closes; a server that accepts and says nothing is not reached.
-        return Reply(Phase.CONNECT, None, "connected, but no greeting came in time")
-    if isinstance(error, ftplib.Error) and text[:3].isdigit():
+        words = "connected, but no greeting came in time (as on a port for implicit TLS, ftpsi://)"
+        return Reply(Phase.CONNECT, None, words)
+    if isinstance(error, ftplib.Error) and text[:3].isascii() and text[:3].isdigit():
         return Reply(phase, int(text[:3]), text)
     return Reply(phase, None, text or type(error).__name__)
 
 
 def _readable(sock: socket.socket) -> bool:
     try:
-        if sys.platform == "win32":
-            return bool(select.select([sock], [], [], 0)[0])
-        poller = select.poll()
-        poller.register(sock, select.POLLIN)
-        return bool(poller.poll(0))
+        return wait_for(sock, 0)
     except (OSError, ValueError):
         return True  # closed: as good as an EOF
 

@@ -7,14 +7,17 @@ import ftplib
 import posixpath
 import re
 import socket
+import time
 from calendar import timegm
 from collections.abc import Callable, Iterator
 from time import strptime
 from typing import BinaryIO
 
 from ftppool.drivers.base import Entry, reset
-from ftppool.drivers.ftp_lease import LeasedFTP
+from ftppool.drivers.ftp_lease import LONGEST_LISTING, LeasedFTP
+from ftppool.drivers.replies import LONGEST_LINE, decode, legible, parse_number
 from ftppool.errors import (
+    ConfigError,
     ConnectionLost,
     FTPPoolError,
     RemoteRejected,
@@ -26,11 +29,14 @@ from ftppool.refusals import Kind, Phase, Reply, classify
 __all__ = ["FTPFiles"]
 
 CHUNK = 256 * 1024
+LISTING_CHUNK = 16 * 1024
 SLOWEST_COMMIT = 1 << 20
 """Bytes per second that a server may take to commit a file before it must have said 226."""
 
-LONGEST_LISTING = 256 << 20
-"""Bytes of one directory listing; about two million files."""
+SLOWEST_LISTING = 1 << 10
+"""Bytes per second of a listing that goes on for longer than one reply may take."""
+MOST_ENTRIES = 1_000_000
+"""Lines of one directory listing."""
 
 NO_SUCH_COMMAND = frozenset({"500", "501", "502", "504"})
 
@@ -127,11 +133,14 @@ class FTPFiles:
         """SIZE; None where the server has no such command."""
         try:
             with self._errors(path):
-                return self._ftp.size(path)
+                size = self._ftp.size(path)
         except RemoteRejected as error:
             if str(error.code) in NO_SUCH_COMMAND:
                 return None
             raise
+        if size is None:
+            raise self._lost(path, Phase.COMMAND, "the reply to SIZE is out of step")
+        return size
 
     def rename(self, old: str, new: str) -> None:
         """RNFR and RNTO."""
@@ -162,8 +171,10 @@ class FTPFiles:
             if error.retryable:
                 raise
             return False
+        control = self._ftp._held()
+        if not control.home:
+            raise self._lost(path, Phase.COMMAND, "the server does not say where it was before")
         with self._errors(path):
-            control = self._ftp._held()
             self._ftp.voidcmd(f"CWD {control.home}")
             control.moved = False
         return True
@@ -171,38 +182,58 @@ class FTPFiles:
     def scan(self, path: str) -> list[Entry]:
         """MLSD; LIST in the form of ``ls -l`` or of DOS where the server has no MLSD."""
         try:
-            entries = [_parse_mlsd(line) for line in self._lines("MLSD", path)]
+            return self._list("MLSD", path, _parse_mlsd)
         except RemoteRejected as error:
             if str(error.code) not in NO_SUCH_COMMAND:
                 raise
-            entries = [_parse_list(line) for line in self._lines("LIST", path)]
+            entries = self._list("LIST", path, _parse_list)
             if not entries and path and not self.is_directory(path):
                 # vsftpd: 226 and nothing, for an empty directory as for none.
                 raise self._rejected(
                     path, Phase.COMMAND, ftplib.error_perm("550 No such directory.")
                 ) from None
-        return [entry for entry in entries if entry is not None and entry.name not in {".", ".."}]
+            return entries
 
-    def _lines(self, command: str, path: str) -> list[str]:
-        listing = bytearray()
+    def _list(self, command: str, path: str, parse: Callable[[str], Entry | None]) -> list[Entry]:
+        entries: list[Entry] = []
         with self._errors(path, Phase.TRANSFER):
             data = self._ftp.transfercmd(f"{command} {path}".rstrip())
-        buffer = memoryview(bytearray(CHUNK))
         with data:
-            while count := self._receive(data, buffer, path):
-                listing += buffer[:count]
-                if len(listing) > LONGEST_LISTING:
-                    raise TransferError(
-                        f"{path}: a listing of over {LONGEST_LISTING >> 20} MiB", phase="transfer"
-                    )
+            for raw in self._lines(data, path):
+                entry = parse(decode(raw, self._ftp.encoding).rstrip("\r"))
+                if entry is not None and _is_name(entry.name):
+                    entries.append(entry)
         self._final_reply(path, 0, None)
-        text = listing.decode(self._ftp.encoding, "surrogateescape")
-        return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
+        return entries
+
+    def _lines(self, data: socket.socket, path: str) -> Iterator[bytes]:
+        """Lines of a listing as they come, within bounds: it all ends up in memory."""
+        buffer = memoryview(bytearray(LISTING_CHUNK))
+        rest, size, number = b"", 0, 0
+        end = time.monotonic() + self._io_timeout
+        while count := self._receive(data, buffer, path):
+            size += count
+            *lines, rest = (rest + buffer[:count]).split(b"\n")
+            number += len(lines)
+            if time.monotonic() > end + size / SLOWEST_LISTING:
+                raise self._lost(path, Phase.TRANSFER, "the listing hardly gets on")
+            if size > LONGEST_LISTING or number > MOST_ENTRIES or len(rest) > LONGEST_LINE:
+                raise TransferError(
+                    f"{path}: a listing of over {LONGEST_LISTING >> 20} MiB, {MOST_ENTRIES:,} "
+                    f"entries or {LONGEST_LINE} bytes in a line",
+                    phase="transfer",
+                    address=self._address,
+                )
+            yield from lines
+        yield rest
 
     def working_directory(self) -> str:
         """PWD."""
         with self._errors("."):
-            return self._ftp.pwd()
+            directory = self._ftp.pwd()
+        if not directory:
+            raise self._lost(".", Phase.COMMAND, "the server does not say its directory")
+        return directory
 
     def _receive(self, data: socket.socket, buffer: memoryview, path: str) -> int:
         with self._errors(path, Phase.TRANSFER):
@@ -219,7 +250,9 @@ class FTPFiles:
     def _final_reply(self, path: str, sent: int, broken: OSError | None) -> None:
         """Read the reply that ends a transfer; it may take longer the more was sent."""
         control = self._ftp._held()
-        control.sock.settimeout(self._io_timeout + sent / SLOWEST_COMMIT)
+        control.sock.settimeout(
+            self._io_timeout + sent / SLOWEST_COMMIT if broken is None else control.quit_timeout
+        )
         with self._errors(path, Phase.TRANSFER):
             self._ftp.voidresp()
         control.sock.settimeout(self._io_timeout)
@@ -242,20 +275,28 @@ class FTPFiles:
             raise self._lost(path, phase, "the server closed the connection") from error
         except OSError as error:
             raise self._lost(path, phase, str(error)) from error
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"{path!r} cannot be written in {self._ftp.encoding}: pass another "
+                "FTPConfig(encoding=…)"
+            ) from error
 
     def _lost(self, path: str, phase: Phase, what: str) -> ConnectionLost:
         return ConnectionLost(f"{path}: {what}", phase=phase.value, address=self._address)
 
     def _rejected(self, path: str, phase: Phase, error: ftplib.Error) -> FTPPoolError:
-        text = str(error)
-        code = int(text[:3]) if text[:3].isdigit() else None
+        text = legible(str(error))
+        code = int(text[:3]) if text[:3].isascii() and text[:3].isdigit() else None
         verdict = classify(Reply(phase, code, text), live=1, worked_before=True)
+        if verdict.rule == "tls-session-reuse" and self._ftp._reuse_worked():
+            # Servers forget TLS sessions in time: a new connection has a new one.
+            return self._lost(path, phase, text)
         kind: type[FTPPoolError] = {
             Kind.STALE: ConnectionLost,
             Kind.BUSY: ServerBusy,
         }.get(verdict.kind, RemoteRejected)
         rejected = kind(
-            f"{path}: {text}",
+            f"{path}: {text.replace(chr(10), ' / ')}",
             code=code,
             reply=text,
             phase=phase.value,
@@ -294,6 +335,11 @@ def _parse_mlst(reply: str, path: str) -> Entry:
     return Entry(name, "other")
 
 
+def _is_name(name: str) -> bool:
+    """True unless it would lead a careless reader elsewhere."""
+    return name not in {"", ".", ".."} and not set(name) & {"/", "\0"}
+
+
 def _parse_mlsd(line: str) -> Entry | None:
     head, _, name = line.partition(" ")
     pairs = (fact.partition("=") for fact in head.split(";") if fact)
@@ -306,13 +352,16 @@ def _parse_mlsd(line: str) -> Entry | None:
     elif kind not in {"file", "dir"}:
         kind = "other"
     size = facts.get("size", "")
-    return Entry(name, kind, int(size) if size.isdigit() else None, _time(facts.get("modify")))
+    return Entry(name, kind, parse_number(size), _time(facts.get("modify")))
 
 
 def _time(stamp: str | None) -> float | None:
-    if stamp is None or not re.match(r"\d{14}", stamp):
+    if stamp is None:
         return None
-    return float(timegm(strptime(stamp[:14], "%Y%m%d%H%M%S")))
+    try:
+        return float(timegm(strptime(stamp[:14], "%Y%m%d%H%M%S")))
+    except ValueError:
+        return None
 
 
 UNIX_LINE = re.compile(r"([-dlbcps])\S{9}\S*\s+\d+\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+\S+\s(.*)")
@@ -326,8 +375,8 @@ def _parse_list(line: str) -> Entry | None:
         kind = {"-": "file", "d": "dir", "l": "link"}.get(letter, "other")
         if kind == "link":
             name = name.partition(" -> ")[0]
-        return Entry(name, kind, int(size) if kind == "file" else None)
+        return Entry(name, kind, parse_number(size) if kind == "file" else None)
     if dos := DOS_LINE.match(line):
         size, name = dos.groups()
-        return Entry(name, "dir") if size == "<DIR>" else Entry(name, "file", int(size))
+        return Entry(name, "dir") if size == "<DIR>" else Entry(name, "file", parse_number(size))
     return None

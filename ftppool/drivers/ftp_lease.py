@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import socket
 import types
 import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ftplib import CRLF, FTP, error_perm, error_proto
-from typing import Any, cast
+from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
 from ftppool.drivers.base import reset
-from ftppool.drivers.replies import ReplyReader
+from ftppool.drivers.replies import (
+    BIGGEST,
+    ReplyReader,
+    check_announcement,
+    legible,
+    parse_epsv,
+    parse_pasv,
+)
 from ftppool.errors import ConfigError, LeaseReturned
+
+if TYPE_CHECKING:
+    from ftppool.drivers.tls import TLSState
 
 __all__ = ["Control", "DataSocket", "LeasedFTP", "leased_class"]
 
-LONGEST_REPLY = 1 << 20
-"""Characters of one reply with all its lines; FEAT and STAT answer with a few thousand."""
+LONGEST_LISTING = 64 << 20
+"""Bytes of one directory listing; about 600,000 files."""
 
 # fmt: off
 STATELESS = frozenset({
@@ -44,6 +57,13 @@ class DataSocket(socket.socket):
     """
 
     @override
+    def makefile(self, *args: Any, **kwargs: Any) -> Any:
+        # Names in another encoding than the configured one are kept, as in replies.
+        if "b" not in str(args[:1]) + kwargs.get("mode", ""):
+            kwargs.setdefault("errors", "surrogateescape")
+        return super().makefile(*args, **kwargs)
+
+    @override
     def __exit__(self, *args: object) -> None:
         if args and args[0] is not None:
             reset(self)
@@ -55,6 +75,7 @@ class Control:
     """The control connection of one session, and what the borrowers so far have done to it.
 
     Attributes:
+        peer: Address and port of the other end, asked for once: a loan is made for each file.
         outstanding: Commands sent minus final replies read; anything but 0 is out of step.
         tainted: True once something was done that cannot be undone for the next borrower.
         ended: True once the borrower itself has ended the session.
@@ -66,6 +87,7 @@ class Control:
         no_epsv: True once the server has refused EPSV.
         no_mlst: True once the server has refused MLST as a command.
         quit_timeout: Seconds for the goodbye.
+        tls: What TLS knows of this session; None in clear text.
     """
 
     sock: socket.socket
@@ -73,6 +95,8 @@ class Control:
     name: str
     user: str
     quit_timeout: float
+    family: int = field(init=False)
+    peer: tuple[str, int] = field(init=False)
     welcome: str = ""
     login_reply: str = ""
     outstanding: int = 0
@@ -85,7 +109,12 @@ class Control:
     restarting: bool = False
     no_epsv: bool = False
     no_mlst: bool = False
-    data: weakref.WeakSet[DataSocket] = field(default_factory=weakref.WeakSet)
+    tls: TLSState | None = None
+    data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
+
+    def __post_init__(self) -> None:
+        self.family = self.sock.family
+        self.peer = self.sock.getpeername()[:2]
 
     @property
     def clean(self) -> bool:
@@ -100,8 +129,10 @@ class Control:
         )
 
     @property
-    def open_data(self) -> list[DataSocket]:
+    def open_data(self) -> list[socket.socket]:
         """Data connections that nobody has closed."""
+        if not self.data:
+            return []
         return [sock for sock in self.data if sock.fileno() != -1]
 
     def leave(self) -> None:
@@ -142,9 +173,8 @@ class LeasedFTP(FTP):
         self.sock = control.sock
         self.file = cast("Any", control.reader)
         self.welcome = control.welcome
-        self.af = control.sock.family
-        peer = control.sock.getpeername()
-        self.host, self.port = peer[0], peer[1]
+        self.af = control.family
+        self.host, self.port = control.peer
         self.timeout = timeout
 
     def _give_back(self) -> None:
@@ -165,14 +195,23 @@ class LeasedFTP(FTP):
     @override
     def putline(self, line: str) -> None:
         control = self._held()
-        if "\r" in line or "\n" in line:
+        if "\r" in line or "\n" in line or "\0" in line:
             raise ValueError("an illegal newline character should not be contained")
+        raw = (line + CRLF).encode(self.encoding, "surrogateescape")
         verb, _, argument = line.partition(" ")
+        if control.reader.buffered and not (control.outstanding or control.tainted):
+            self._unasked(control)
         self._prepare(control, verb.upper(), argument)
         if self.debugging > 1:
             print("*put*", self.sanitize(line))
         control.outstanding += 1
-        control.sock.sendall((line + CRLF).encode(self.encoding, "surrogateescape"))
+        control.sock.sendall(raw)
+
+    def _unasked(self, control: Control) -> None:
+        """Refuse to take what the server said unasked for the reply to the next command."""
+        control.tainted = True
+        words = legible(control.reader.reply())
+        raise (error_temp if words[0] == "4" else error_proto)(words)
 
     def _prepare(self, control: Control, verb: str, argument: str) -> None:
         """Note what a command does to the session; first restore the type that it relies on."""
@@ -201,19 +240,26 @@ class LeasedFTP(FTP):
     @override
     def getmultiline(self) -> str:
         control = self._held()
-        line = self.getline()
-        if line[3:4] == "-":
-            lines, total, code = [line], len(line), line[:3]
-            while not (line[:3] == code and line[3:4] != "-"):
-                line = self.getline()
-                lines.append(line)
-                total += len(line) + 1
-                if total > LONGEST_REPLY:
-                    control.tainted = True
-                    raise error_proto(f"a reply of over {LONGEST_REPLY} characters: {lines[0]}")
-            line = "\n".join(lines)
-        self._note_reply(control, line)
-        return line
+        try:
+            reply = control.reader.reply()
+            check_announcement(reply)
+        except error_proto:
+            control.tainted = True
+            raise
+        if self.debugging > 1:
+            print("*get*", self.sanitize(reply))
+        self._note_reply(control, reply)
+        return reply
+
+    @override
+    def getresp(self) -> str:
+        with _legible(self._held()):
+            return super().getresp()
+
+    @override
+    def voidresp(self) -> str:
+        with _legible(self._held()):
+            return super().voidresp()
 
     def _note_reply(self, control: Control, reply: str) -> None:
         if reply[:1] == "1":
@@ -224,39 +270,118 @@ class LeasedFTP(FTP):
                 control.type = self._wanted_type = self._new_type
             self._new_type = None
 
+    @override
+    def delete(self, filename: str) -> str:
+        with _legible(self._held()):
+            return super().delete(filename)
+
+    @override
+    def rename(self, fromname: str, toname: str) -> str:
+        with _legible(self._held()):
+            return super().rename(fromname, toname)
+
     # -- data connections --------------------------------------------------------------------------
 
     @override
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
+        with _legible(self._held()):
+            sock, size = super().ntransfercmd(cmd, rest)
+        try:
+            return self._adopt_data(sock), size
+        except OSError as error:
+            self._explain(error)
+            raise
+
+    def _adopt_data(self, sock: socket.socket) -> socket.socket:
+        """Make a data connection of a socket: every one passes through here.
+
+        The socket is connected and the command that uses it has been sent. Over TLS this is the
+        handshake, bounded by the socket's time-out; see :class:`LeasedFTPTLS`.
+
+        Returns:
+            What the bytes of the file go through. Left by an exception, it closes with RST; else
+            (over TLS) it says close_notify first.
+
+        Raises:
+            OSError: The handshake failed; the socket is closed, the session is tainted, and the
+                server's reply to the command is still to be read.
+        """
         control = self._held()
-        sock, size = super().ntransfercmd(cmd, rest)
         timeout = sock.gettimeout()
         data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         data.settimeout(timeout)
         control.data.add(data)
-        return data, size
+        return data
+
+    def _explain(self, error: OSError) -> None:
+        """A handshake failed: raise the server's reply, which has the reason, if it gave one."""
+
+    def _reuse_worked(self) -> bool:
+        """True if a data connection of this session has resumed its TLS session before."""
+        return False
 
     @override
     def makepasv(self) -> tuple[str, int]:
         control = self._held()
-        if self.af == socket.AF_INET and not control.no_epsv:
+        if self.af != socket.AF_INET or not control.no_epsv:
             try:
-                return self._epsv()
+                return self.host, parse_epsv(self.sendcmd("EPSV"))
             except error_perm as error:
-                if str(error)[:3] not in {"500", "501", "502", "522"}:
+                no_such_command = str(error)[:3] in {"500", "501", "502", "522"}
+                if self.af != socket.AF_INET or not no_such_command:
                     raise
                 control.no_epsv = True
-        return super().makepasv()
+        host, port = parse_pasv(self.sendcmd("PASV"))
+        # Servers behind NAT announce wrong addresses, hostile ones those of others.
+        return host if self.trust_server_pasv_ipv4_address else self.host, port
 
-    def _epsv(self) -> tuple[str, int]:
-        # As ftplib does for IPv6; servers behind NAT announce wrong addresses in PASV's answer.
-        family, self.af = self.af, socket.AF_INET6
+    @override
+    def retrlines(self, cmd: str, callback: Callable[[str], object] | None = None) -> str:
+        """Retrieve lines; a directory listing has an end."""
+        control = self._held()
+        left = LONGEST_LISTING if cmd[:4].upper() in {"LIST", "MLSD", "NLST"} else math.inf
+
+        def count(line: str) -> None:
+            nonlocal left
+            left -= len(line) + 1
+            if left < 0:
+                control.tainted = True
+                raise error_proto(f"{cmd[:4]}: a listing of over {LONGEST_LISTING >> 20} MiB")
+            (callback or print)(line)
+
+        return super().retrlines(cmd, count)
+
+    # -- replies with a value ----------------------------------------------------------------------
+
+    @override
+    def size(self, filename: str) -> int | None:
+        """Bytes of a file; only a number that can be one is taken."""
+        self._held()
         try:
-            return super().makepasv()
-        finally:
-            self.af = family
+            size = super().size(filename)
+        except UnicodeError:
+            raise
+        except ValueError as error:
+            if set(filename) & {"\r", "\n", "\0"}:
+                raise
+            raise self._senseless(f"SIZE: {error}") from None
+        if size is not None and not 0 <= size < BIGGEST:
+            raise self._senseless(f"SIZE: {size}")
+        return size
+
+    @override
+    def pwd(self) -> str:
+        """The working directory, if it is one that a command can carry."""
+        directory = super().pwd()
+        if "\r" in directory or "\0" in directory:
+            raise self._senseless(directory)
+        return directory
+
+    def _senseless(self, reply: str) -> error_proto:
+        self._held().tainted = True
+        return error_proto(legible(reply))
 
     # -- calls that would end, replace or spoil the session ----------------------------------------
 
@@ -314,16 +439,29 @@ class LeasedFTP(FTP):
             self._give_back()
 
     def _log_in(self, user: str, password: str) -> str:
-        return super().login(user, password)
+        with _legible(self._held()):
+            return super().login(user, password)
 
 
-_classes: dict[type[FTP], type[LeasedFTP]] = {FTP: LeasedFTP}
+@contextlib.contextmanager
+def _legible(control: Control) -> Iterator[None]:
+    """Let no server write to the terminal on which its words are shown."""
+    try:
+        yield
+    except Error as error:
+        error.args = (legible(str(error)),)
+        control.tainted |= isinstance(error, (error_proto, error_reply))
+        raise
 
 
-def leased_class(base: type[FTP] | None) -> type[LeasedFTP]:
-    """Return :class:`LeasedFTP`, on top of the user's own subclass of ``ftplib.FTP`` if given."""
-    base = base or FTP
-    if base not in _classes:
-        made = types.new_class(f"Leased{base.__name__}", (LeasedFTP, base))
-        _classes[base] = cast("type[LeasedFTP]", made)
-    return _classes[base]
+def leased_class(lent: type[LeasedFTP], base: type[FTP] | None) -> type[LeasedFTP]:
+    """Return the class that is lent, on top of the user's own subclass of ftplib's if given."""
+    if base is None or issubclass(lent, base):
+        return lent
+    if (lent, base) not in _classes:
+        made = types.new_class(f"Leased{base.__name__}", (lent, base))
+        _classes[lent, base] = cast("type[LeasedFTP]", made)
+    return _classes[lent, base]
+
+
+_classes: dict[tuple[type[LeasedFTP], type[FTP]], type[LeasedFTP]] = {}

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ftppool.lessons import Lessons
 from ftppool.limits.fairness import Claim, Seen
-from ftppool.limits.state import address_folder, open_private
+from ftppool.limits.state import Unusable, address_folder, open_private
 
 __all__ = ["Folder", "Lock", "Look", "Record", "drop_all_after_fork", "program"]
 
@@ -35,8 +36,9 @@ SETTLE = 0.5
 MEMORY = 1.0
 """Seconds for which an ended connection still explains a refusal."""
 LONGEST_LESSONS = 100_000
-_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
-_CREATE = os.O_RDWR | os.O_CREAT | _NO_LINK
+# O_NONBLOCK: to open a FIFO that somebody put there would wait for ever.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_CREATE = _READ | os.O_RDWR | os.O_CREAT
 _LESSONS = "lessons.json"
 _SLOT = re.compile(r"slot-\d{3,}")
 _WANTED = re.compile(r"wanted-\d+-\d+")
@@ -195,7 +197,7 @@ class Folder:
 
     def try_lock(self, name: str) -> Lock | None:
         """Lock a file, made if it is missing; None if somebody has it."""
-        file = os.open(name, _CREATE, 0o600, dir_fd=self._folder)
+        file = self._open(name, _CREATE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -206,8 +208,17 @@ class Folder:
             raise
         return Lock(file, name)
 
+    def _open(self, name: str, flags: int) -> int:
+        """Open a file that is ours and has no second name, by which we would write elsewhere."""
+        file = os.open(name, flags, 0o600, dir_fd=self._folder)
+        found = os.fstat(file)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == os.geteuid():
+            return file
+        os.close(file)
+        raise Unusable(f"{name} is not a private file")
+
     def remove(self, name: str) -> None:
-        """Unlink a file of one who waited."""
+        """Unlink a file, if it is there."""
         try:
             os.unlink(name, dir_fd=self._folder)
         except FileNotFoundError:
@@ -216,7 +227,7 @@ class Folder:
     def read(self, name: str) -> Record | None:
         """Read a record; None if there is none that we understand."""
         try:
-            file = os.open(name, os.O_RDONLY | _NO_LINK, dir_fd=self._folder)
+            file = self._open(name, _READ)
         except FileNotFoundError:
             return None
         try:
@@ -227,7 +238,7 @@ class Folder:
     def lessons(self) -> Lessons:
         """Read what was learned; needs no mutex, as it is replaced in one step."""
         try:
-            file = os.open(_LESSONS, os.O_RDONLY | _NO_LINK, dir_fd=self._folder)
+            file = self._open(_LESSONS, _READ)
         except FileNotFoundError:
             return Lessons()
         with open(file, encoding="utf-8", errors="replace") as text:
@@ -236,8 +247,8 @@ class Folder:
     def write_lessons(self, lessons: Lessons) -> None:
         """Replace what was learned; the mutex must be held."""
         new = f"{_LESSONS}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK
-        with open(os.open(new, flags, 0o600, dir_fd=self._folder), "w", encoding="utf-8") as text:
+        self.remove(new)  # left by a process that was killed just here
+        with open(self._open(new, _CREATE | os.O_EXCL), "w", encoding="utf-8") as text:
             text.write(lessons.dump())
         os.replace(new, _LESSONS, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 

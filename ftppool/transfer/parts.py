@@ -6,6 +6,7 @@ import posixpath
 import secrets
 
 from ftppool.errors import ConfigError
+from ftppool.target import check_remote_name
 
 __all__ = ["PART_NAME", "check_part_name", "new_token", "part_path"]
 
@@ -18,13 +19,17 @@ def check_part_name(pattern: str) -> str:
     """Return the pattern if it can serve.
 
     Raises:
-        ConfigError: It lacks ``{name}`` or ``{token}``, or names another directory.
+        ConfigError: It lacks ``{name}`` or ``{token}``, or is no name.
     """
     if "{name}" not in pattern or "{token}" not in pattern or "/" in pattern:
         raise ConfigError(
             f"part_name={pattern!r}: write a name without '/' that holds {{name}} and {{token}}, "
             f"such as {PART_NAME!r}"
         )
+    try:
+        check_remote_name(pattern)
+    except ConfigError as error:
+        raise ConfigError(f"part_name={pattern!r}: {error}") from None
     return pattern
 
 

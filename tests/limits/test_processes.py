@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ftppool import FTPPool, ServerBusy
+from ftppool.limits.machine import MachineLimiter
 from tests.conftest import Start
-from tests.limits.running import Program, programs, wait_until
+from tests.limits.running import PRELUDE, Program, programs, wait_until
 from tests.support.servers import Server
 
 Run = Callable[..., Program]
@@ -221,7 +226,6 @@ os.kill(os.getpid(), 9)
 def test_a_forked_child_keeps_no_slot_of_its_dead_parent(
     start: Start, run: Run, state_directory: Path
 ) -> None:
-    import os
     import signal
 
     server = start("pyftpdlib", max_per_ip=2)
@@ -238,3 +242,111 @@ def test_a_forked_child_keeps_no_slot_of_its_dead_parent(
         os.kill(child, signal.SIGKILL)
     (folder,) = state_directory.iterdir()
     assert {path.name for path in folder.iterdir()} == {"mutex", "slot-000"}
+
+
+def test_a_shell_and_a_cron_job_share_the_slots(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No XDG variables, no HOME, another directory: the state is where the password database says.
+
+    Both programs run as a user whose home is a directory of this test.
+    """
+    server = start("vsftpd", max_per_ip=2)
+    home = tmp_path / "home"
+    home.mkdir()
+    script = tmp_path / "hold.py"
+    script.write_text(HOME + PRELUDE + TWO)
+    program = [sys.executable, str(script), server.url]
+    shell = {
+        **os.environ,
+        "TEST_HOME": str(home),
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(tmp_path),
+    }
+    cron = {"TEST_HOME": str(home), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "x"}
+    shell.pop("FTPPOOL_STATE_DIR")
+    cron["PYTHONPATH"] = os.getcwd()
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(program, env=shell, **pipes) as one:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+        with subprocess.Popen(program, env=cron, cwd="/", **pipes) as two:
+            time.sleep(1.5)
+            census = server.census()
+            assert (census.held, census.refusals) == (2, 0), "it waits, and tries nothing"
+            one.communicate("\n", timeout=20)
+            assert two.stdout is not None
+            assert two.stdout.readline() == "ready\n"
+            two.communicate("\n", timeout=20)
+    assert (one.returncode, two.returncode) == (0, 0)
+    census = server.wait_idle()
+    assert (census.peak, census.refusals, census.sessions) == (2, 0, 4)
+    assert list((home / ".local" / "state" / "ftppool").iterdir())
+
+
+HOME = """
+# A fake of the password database: a test must not write into the home of who runs it.
+import os, pwd
+entry = list(pwd.getpwuid(os.geteuid()))
+entry[5] = os.environ["TEST_HOME"]
+pwd.getpwuid = lambda uid: pwd.struct_passwd(entry)
+"""
+
+
+MINUTE = """
+files = [(lambda: Slow(1.0), f"minute-{n}") for n in range(180)]
+report = ftppool.upload_batch(files, url, max_per_ip=3)
+say(len(report.uploaded), report.stats.refused, report.elapsed)
+"""
+
+
+@pytest.mark.timeout(240)
+def test_during_a_batch_of_a_minute_a_second_process_gets_its_turn_each_time(
+    start: Start, run: Run
+) -> None:
+    """On three servers at the same time, since it takes so long."""
+    servers = [start(kind, max_per_ip=3) for kind in ("vsftpd", "proftpd", "pure-ftpd")]
+    batches = [run(MINUTE, server.url) for server in servers]
+    for server in servers:
+        wait_until(lambda server=server: len(list(server.home.glob("minute-*"))) >= 3, 30)  # type: ignore[misc]
+    for turn in range(3):
+        for server in servers:
+            began = time.monotonic()
+            with FTPPool(server.url, max_per_ip=3) as pool:
+                pool.upload(b"x" * 1000, f"second-{turn}")
+            took = time.monotonic() - began
+            print(f"{server.kind}: first file after {took:.2f} s")
+            assert took < 5
+        time.sleep(8)
+    assert all(batch.process.poll() is None for batch in batches), "they still run"
+    for server, batch in zip(servers, batches, strict=True):
+        uploaded, refused, elapsed = batch.line().split()
+        assert (uploaded, refused) == ("180", "0")
+        assert float(elapsed) > 60
+        assert batch.wait() == 0
+        assert len(list(server.home.iterdir())) == 183
+        census = server.wait_idle()
+        assert census.peak <= 3
+        assert census.refusals == 0
+
+
+def test_a_cap_that_falls_by_a_lesson_while_slots_are_held_is_kept_by_all(
+    start: Start, run: Run
+) -> None:
+    server = start("vsftpd", max_per_ip=5)
+    one = run(FIVE, server.url)
+    server.wait_for(lambda census: census.held == 5, 20)
+    taught = time.time()
+    MachineLimiter().teach(
+        f"127.0.0.1:{server.port}", lambda known: known.refused(2, "421", taught)
+    )
+    # What is too much ends at the next file boundaries, and nobody opens any.
+    server.wait_for(lambda census: census.held <= 2, 10)
+    with FTPPool(server.url, max_per_ip=2) as pool:
+        pool.upload_batch([(b"x" * 1000, f"two-{n}") for n in range(20)])
+        for _ in range(50):
+            assert server.census().held <= 2
+            time.sleep(0.01)
+    assert one.line() == "40"
+    assert one.wait() == 0
+    assert server.wait_idle().refusals == 0

@@ -6,6 +6,7 @@ import logging
 import os
 import pwd
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,108 @@ def test_a_symlink_in_place_of_a_slot_is_not_followed(
     take_and_release()
     assert victim.read_text() == "precious"
     assert "cannot be counted" in warnings(caplog)[0]
+
+
+def put_hard_link(slot: Path, victim: Path) -> None:
+    os.link(victim, slot)
+
+
+def put_fifo(slot: Path, victim: Path) -> None:
+    os.mkfifo(slot, 0o600)
+
+
+def put_folder(slot: Path, victim: Path) -> None:
+    slot.mkdir()
+
+
+@pytest.mark.parametrize("put", [put_hard_link, put_fifo, put_folder])
+@pytest.mark.parametrize("name", ["slot-000", "mutex", "wanted-1-1"])
+def test_what_is_no_file_of_ours_alone_is_neither_written_nor_waited_for(
+    put: Any, name: str, state_directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    take_and_release()
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    planted = state_directory / "192.0.2.1_21" / name
+    planted.unlink(missing_ok=True)
+    put(planted, victim)
+    take_and_release()
+    assert MachineLimiter().records(ADDRESS) == []
+    assert victim.read_text() == "precious"
+    assert "cannot be counted" in warnings(caplog)[0]
+
+
+@pytest.mark.parametrize("put", [put_hard_link, put_fifo, put_folder])
+@pytest.mark.parametrize("name", ["lessons.json", "lessons.json.new"])
+def test_lessons_are_written_to_a_file_of_their_own(
+    put: Any, name: str, state_directory: Path, tmp_path: Path
+) -> None:
+    take_and_release()
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    put(state_directory / "192.0.2.1_21" / name, victim)
+    limiter = MachineLimiter()
+    limiter.teach(ADDRESS, lambda known: known.refused(1, "421 too many", time.time()))
+    lesson = limiter.lessons(ADDRESS).of_all
+    assert lesson is not None  # in the file, or where that is not to be had, in this process
+    assert lesson.limit == 1
+    assert victim.read_text() == "precious"
+
+
+def test_a_file_of_another_user_is_not_used(
+    state_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    take_and_release()
+    os.chown(state_directory / "192.0.2.1_21" / "slot-000", 12345, 12345)
+    take_and_release()
+    assert "slot-000 is not a private file" in warnings(caplog)[0]
+
+
+def test_a_directory_that_becomes_a_symlink_while_it_is_used_is_not_followed(
+    fallback: Path, state_directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = MachineLimiter()
+    held = limiter.take(ADDRESS, 1, USER)
+    assert held is not None
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    state_directory.rename(state_directory.with_name("moved"))
+    state_directory.symlink_to(victim)
+    take_and_release()
+    held.release()
+    assert list(victim.iterdir()) == []
+    assert "is a symlink" in warnings(caplog)[0]
+
+
+def test_an_address_folder_that_becomes_a_symlink_is_not_followed(
+    state_directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    take_and_release()
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    folder = state_directory / "192.0.2.1_21"
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(victim)
+    take_and_release()
+    assert list(victim.iterdir()) == []
+    assert "is a symlink" in warnings(caplog)[0]
+
+
+def test_below_a_parent_that_all_may_write_only_a_private_directory_is_used(
+    fallback: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.setenv("FTPPOOL_STATE_DIR", str(shared / "mine"))
+    take_and_release()
+    assert stat.S_IMODE((shared / "mine").stat().st_mode) == 0o700
+    monkeypatch.setenv("FTPPOOL_STATE_DIR", str(shared))
+    take_and_release()
+    assert [path.name for path in shared.iterdir()] == ["mine"]
+    assert "has mode 777 instead of 700" in warnings(caplog)[0]

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import proftpd, pureftpd, pyftpd, vsftpd
+from . import certificates, proftpd, pureftpd, pyftpd, vsftpd
 from .backend import HOST, PASSWORD, Backend, Spec
 from .census import Census
 from .processes import claim_ports, connections_to
@@ -30,6 +30,9 @@ _KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = 
     "pyftpdlib": (pyftpd.available, pyftpd.Pyftpd),
 }
 KINDS = tuple(_KINDS)
+SECURE_KINDS = ("vsftpd+tls", "proftpd+tls", "pyftpdlib+tls")
+"""They take nothing in clear text; the first two want data connections to resume a session."""
+_SCHEMES = {"": "ftp", "tls": "ftps", "implicit": "ftpsi"}
 _POLL = 0.003
 
 
@@ -41,6 +44,7 @@ class Server:
     home: Path
     """Where uploaded files land."""
     backend: Backend
+    scheme: str = "ftp"
     host: str = HOST
     password: str = PASSWORD
 
@@ -57,7 +61,7 @@ class Server:
     @property
     def url(self) -> str:
         """Address and credentials as ``ftp://user:password@host:port``."""
-        return f"ftp://{self.user}:{self.password}@{self.host}:{self.port}"
+        return f"{self.scheme}://{self.user}:{self.password}@{self.host}:{self.port}"
 
     def census(self) -> Census:
         """Count what the server has seen, without connecting to it. Works after `stop` too."""
@@ -110,7 +114,7 @@ class Server:
 
 def available(kind: str) -> str | None:
     """Return why a server of `kind` cannot be had here, None if it can."""
-    return _KINDS[kind][0]()
+    return _KINDS[kind.partition("+")[0]][0]()
 
 
 def start(
@@ -121,17 +125,20 @@ def start(
     workdir: Path,
     idle_timeout: float | None = None,
     options: Mapping[str, Any] | None = None,
+    certificate: Path | None = None,
 ) -> Server:
     """Start a server and return it listening.
 
     Args:
-        kind: One of `KINDS`.
+        kind: One of `KINDS`; with ``+tls`` behind it for explicit TLS, ``+implicit`` for implicit
+            TLS, both from the authority in `certificates` unless there is a `certificate`.
         max_per_ip: Its limit of connections from one address, None for no limit.
         root: The folder it serves; made if missing.
         workdir: Where its configuration and logs go, in a folder of its own.
         idle_timeout: Seconds after which it ends an idle session: whole seconds for vsftpd and
             ProFTPD, whole minutes for Pure-FTPd.
         options: What the kind's class says.
+        certificate: PEM file with certificate and key.
 
     Raises:
         ChildError: it did not start.
@@ -141,7 +148,13 @@ def start(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workdir.resolve()))
-        spec = Spec(ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}))
-        return Server(kind, root, _KINDS[kind][1](spec))
+        kind, _, tls = kind.partition("+")
+        if tls and certificate is None:
+            certificate = certificates.write_certificate(folder)
+        spec = Spec(
+            ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}),
+            certificate, tls == "implicit",
+        )  # fmt: skip
+        return Server(kind, root, _KINDS[kind][1](spec), _SCHEMES[tls])
     finally:
         ports.claim.close()  # the server's supervisor has a copy

@@ -144,12 +144,13 @@ class Batch:
 
     def _accept(self, item: Item) -> bool:
         """Take an item of the input; False if no more is wanted."""
-        if isinstance(item, File):
-            self._taken[item.index] = item
         if self._crew.stopped:
             # Given up: the rest is only listed, so that every file has an outcome.
+            if isinstance(item, File):
+                self._leave(item)
             return self._plan.list_rest
         if isinstance(item, File):
+            self._taken[item.index] = item
             self._tell_queued(item)
         self._open += 1
         if isinstance(item, File) and item.error is not None:
@@ -274,16 +275,21 @@ class Batch:
             except TransferError as error:
                 self._crew.give_up(error)
 
+    def _leave(self, item: File) -> None:
+        """Give a file its outcome that nobody will move any more."""
+        begun = item.index in self._crew.begun
+        self._outcomes[item.index] = _outcome(
+            item,
+            Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED,
+            error=self._crew.causes[0] if self._crew.causes else self._too_early,
+        )
+
     def _report(self) -> BatchReport:
         self._crew.abandon()
         self._collect()
-        self._taken.update((item.index, item) for item in self._found)
+        for item in (*self._taken.values(), *self._found):
+            self._leave(item)
         causes = self._crew.causes
-        why = causes[0] if causes else self._too_early
-        for index, job in self._taken.items():
-            begun = index in self._crew.begun
-            status = Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED
-            self._outcomes[index] = _outcome(job, status, error=why)
         report = BatchReport(
             outcomes=tuple(outcome for _, outcome in sorted(self._outcomes.items(), key=_place)),
             started=self._started,

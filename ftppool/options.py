@@ -44,6 +44,7 @@ class PoolOptions(TypedDict, total=False):
     check_after_idle: float
     retry: RetryPolicy
     limiter: Limiter | str
+    leak_warn_after: float | None
     name: str | None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from ftppool import gate
+from ftppool.drivers import known
 from tests.support import certificates, leaks, servers
 from tests.support.servers import KINDS, SECURE_KINDS, Server
 
@@ -52,6 +53,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
     # What was learned of an address must not reach the next test, which may get the same port.
     gate._gates.clear()
+    known._known.clear()
 
 
 @pytest.fixture
@@ -77,6 +79,22 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         yield start_one
         for server in running:
             server.wait_idle()
+
+
+_SUMMARY = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def record_summary(request: pytest.FixtureRequest) -> list[str]:
+    """What is appended is printed after the run."""
+    return request.config.stash.setdefault(_SUMMARY, [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what tests have put together for their readers."""
+    for text in config.stash.get(_SUMMARY, []):
+        terminalreporter.write_line("")
+        terminalreporter.write_line(text)
 
 
 @pytest.fixture(params=[*KINDS, *SECURE_KINDS])

@@ -21,6 +21,8 @@ __all__ = [
     "Timeouts",
     "Watch",
     "Wire",
+    "break_off",
+    "drop",
     "reset",
     "shut_down",
     "wait_for",
@@ -159,11 +161,24 @@ class Wire(Protocol):
     def take_back(self, loan: Any) -> bool:
         """End a loan; True if the session is clean and may be lent again. No I/O."""
 
+    def goodbye(self, within: float) -> None:
+        """Begin :meth:`end` without waiting for an answer, so that many can be ended at once.
+
+        Args:
+            within: Seconds after which :meth:`end` must not wait any more.
+        """
+
     def end(self) -> bool:
         """Say goodbye within the quit time-out and close; True if the server said it too."""
 
     def cut(self) -> None:
         """Break the connection now, from any thread, so that whoever waits on it returns."""
+
+    def disown(self) -> None:
+        """Close a forked child's copies of the descriptors; the parent's session notices nothing.
+
+        No byte, no ``shutdown()``, no call into TLS or SSH state.
+        """
 
 
 class Driver(Protocol):
@@ -191,9 +206,27 @@ def reset(sock: socket.socket) -> None:
         pass  # not connected any more: closing is all that is left
     # Not sock.close(): that of an SSLSocket first makes it a plain one, and another thread that is
     # about to send would send clear text.
+    drop(sock)
+
+
+def drop(sock: socket.socket) -> None:
+    """Close the descriptor only: what another process has of the connection lives on."""
     handle = sock.detach()
     if handle != -1:
         socket.close(handle)
+
+
+def break_off(sock: socket.socket) -> None:
+    """Wake whoever sends on a socket, from any thread; his close then is an RST.
+
+    Whoever is blocked in sending has unsent bytes before the FIN of this shutdown, and the RST
+    takes both away: the server does not see a file that ends well.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it was not connected, or is closed already
 
 
 def shut_down(socks: Iterable[socket.socket]) -> None:

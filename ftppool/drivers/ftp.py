@@ -9,10 +9,21 @@ import ssl
 import time
 from typing import Any
 
-from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down, wait_for
+from ftppool.bucket import Bucket
+from ftppool.drivers.base import (
+    Address,
+    OpenFailed,
+    Timeouts,
+    Watch,
+    Wire,
+    drop,
+    shut_down,
+    wait_for,
+)
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
 from ftppool.drivers.ftps_lease import LeasedFTPTLS
+from ftppool.drivers.known import known_at
 from ftppool.drivers.replies import ReplyReader
 from ftppool.drivers.tls import TLSPolicy, TLSState, clear_text, is_verdict, says_nothing
 from ftppool.errors import ConfigError, FTPPoolError, TLSError
@@ -39,10 +50,12 @@ class FTPDriver:
         config: FTPConfig,
         timeouts: Timeouts,
         policy: TLSPolicy | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
+        self._bucket = bucket
         self._policy = policy
         own = config.ftp_class
         if policy is None and own is not None and issubclass(own, ftplib.FTP_TLS):
@@ -58,7 +71,13 @@ class FTPDriver:
             sock = self._connect(address, watch)
             phase = Phase.GREETING
             wire = FTPWire(
-                self._target, self._config, self._timeouts, sock, address, policy=self._policy
+                self._target,
+                self._config,
+                self._timeouts,
+                sock,
+                address,
+                policy=self._policy,
+                bucket=self._bucket,
             )
             if self._policy is not None and self._policy.implicit:
                 wire.secure(watch)
@@ -106,24 +125,23 @@ class FTPDriver:
             )
 
     def _connect(self, address: Address, watch: Watch) -> socket.socket:
-        if self._config.socket_factory is not None:
-            sock: socket.socket = self._config.socket_factory(
-                (self._target.host, address.port), timeout=self._timeouts.connect
-            )
-            watch.connecting(sock)
+        factory = self._config.socket_factory
+        limit = self._timeouts.connect
+        if factory is not None:
+            sock: socket.socket = factory((self._target.host, address.port), timeout=limit)
         else:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
-            try:
-                watch.connecting(sock)
-                sock.settimeout(self._timeouts.connect)
+        try:
+            watch.connecting(sock)
+            sock.settimeout(limit)
+            if factory is None:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
-            except BaseException:
-                sock.close()
-                raise
-        sock.settimeout(self._timeouts.connect)
-        _tune(sock)
+            _tune(sock)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
 
@@ -139,20 +157,24 @@ class FTPWire:
         address: Address,
         *,
         policy: TLSPolicy | None,
+        bucket: Bucket | None = None,
     ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
         self._address = address
+        self._bucket = bucket
         self._control = Control(
             sock,
             ReplyReader(sock, config.encoding),
             target.host,
             target.user,
             timeouts.quit,
+            known_at(address),
             tls=None if policy is None else TLSState(policy),
         )
         self._cut = False
+        self._answer_due: float | None = None
 
     # -- the beginning -----------------------------------------------------------------------------
 
@@ -243,6 +265,7 @@ class FTPWire:
         """Read the server's greeting."""
         ftp = self._new_handle()
         self._control.welcome = ftp.getresp()
+        self._control.known.greeted(self._control.welcome)
         self._control.outstanding = 0  # nobody asked for the greeting
 
     def log_in(self, password: str) -> None:
@@ -290,7 +313,14 @@ class FTPWire:
 
     def files(self, loan: LeasedFTP) -> FTPFiles:
         """The file calls, in binary type."""
-        return FTPFiles(loan, str(self._address), self._timeouts.io)
+        return FTPFiles(
+            loan,
+            str(self._address),
+            self._timeouts.io,
+            bucket=self._bucket,
+            # A class of the user's may do things its own way: nothing goes past its methods.
+            chains=self._config.ftp_class is None and self._config.passive,
+        )
 
     def take_back(self, loan: LeasedFTP) -> bool:
         """End a loan; the object is harmless from now on."""
@@ -304,15 +334,27 @@ class FTPWire:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def goodbye(self, within: float) -> None:
+        """Close data connections and send QUIT; the time for the answer runs from now."""
+        within = min(within, self._timeouts.quit)
+        self._answer_due = time.monotonic() + within
+        self._control.leave()
+        if not self._control.said_goodbye:
+            with contextlib.suppress(OSError):
+                self._control.sock.settimeout(max(0.001, within))
+                self._control.sock.sendall(b"QUIT\r\n")
+
     def end(self) -> bool:
         """Close data connections, say QUIT where the server still listens, and close."""
         control = self._control
-        control.leave()
         try:
+            if self._answer_due is None:
+                self.goodbye(self._timeouts.quit)
+            assert self._answer_due is not None
             if not control.said_goodbye and not self._cut:
-                control.said_goodbye = self._quit(time.monotonic() + self._timeouts.quit)
+                control.said_goodbye = self._read_goodbye(self._answer_due)
             if control.said_goodbye:
-                self._read_to_eof()
+                self._read_to_eof(min(time.monotonic() + LINGER, self._answer_due))
         except (OSError, EOFError, ValueError, FTPPoolError):
             pass  # the peer is gone; what counts is that our end is closed
         finally:
@@ -322,14 +364,20 @@ class FTPWire:
     def cut(self) -> None:
         """Break control and data connections from any thread."""
         self._cut = self._control.tainted = True
-        self._control.leave()  # with RST: a FIN would tell the server that the file is whole
+        self._control.cut()
         shut_down([self._control.sock])
 
-    def _quit(self, deadline: float) -> bool:
-        """Send QUIT and read up to 221; replies that a borrower left unread come first."""
+    def disown(self) -> None:
+        """Close a forked child's copies of control and data connections."""
         control = self._control
-        control.sock.settimeout(max(0.001, deadline - time.monotonic()))
-        control.sock.sendall(b"QUIT\r\n")
+        control.ended = True
+        drop(control.sock)
+        for sock in control.open_data:
+            drop(sock)
+
+    def _read_goodbye(self, deadline: float) -> bool:
+        """Read up to 221; replies that a borrower left unread come first."""
+        control = self._control
         while (left := deadline - time.monotonic()) > 0:
             control.sock.settimeout(left)
             line = control.reader.readline()
@@ -339,8 +387,7 @@ class FTPWire:
                 return False
         return False
 
-    def _read_to_eof(self) -> None:
-        deadline = time.monotonic() + min(LINGER, self._timeouts.quit)
+    def _read_to_eof(self, deadline: float) -> None:
         sock = self._control.sock
         while (left := deadline - time.monotonic()) > 0:
             sock.settimeout(left)

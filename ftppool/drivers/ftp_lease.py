@@ -9,12 +9,13 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp
+from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp, parse150
 from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
-from ftppool.drivers.base import reset
+from ftppool.drivers.base import break_off, reset
+from ftppool.drivers.known import Known
 from ftppool.drivers.replies import (
     BIGGEST,
     ReplyReader,
@@ -56,6 +57,8 @@ class DataSocket(socket.socket):
     226 (all four servers measured do).
     """
 
+    __slots__ = ()
+
     @override
     def makefile(self, *args: Any, **kwargs: Any) -> Any:
         # Names in another encoding than the configured one are kept, as in replies.
@@ -84,9 +87,8 @@ class Control:
         home: The login directory; asked for only when somebody is about to leave it.
         moved: True if the working directory may not be `home`.
         restarting: True after a REST that no transfer has used yet.
-        no_epsv: True once the server has refused EPSV.
-        no_mlst: True once the server has refused MLST as a command.
         quit_timeout: Seconds for the goodbye.
+        known: What is known of the server at this address.
         tls: What TLS knows of this session; None in clear text.
     """
 
@@ -95,6 +97,7 @@ class Control:
     name: str
     user: str
     quit_timeout: float
+    known: Known = field(default_factory=Known)
     family: int = field(init=False)
     peer: tuple[str, int] = field(init=False)
     welcome: str = ""
@@ -107,8 +110,6 @@ class Control:
     home: str | None = None
     moved: bool = False
     restarting: bool = False
-    no_epsv: bool = False
-    no_mlst: bool = False
     tls: TLSState | None = None
     data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
 
@@ -140,6 +141,11 @@ class Control:
         for sock in self.open_data:
             reset(sock)
 
+    def cut(self) -> None:
+        """Make whoever uses the data connections notice, from any thread; he closes them."""
+        for sock in self.open_data:
+            break_off(sock)
+
 
 class LeasedFTP(FTP):
     """``ftplib.FTP`` for the time of a lease.
@@ -160,6 +166,8 @@ class LeasedFTP(FTP):
     port: int
     af: int
     timeout: float | None
+    source_address: tuple[str, int] | None
+    passiveserver: bool
     welcome: str | None
     sock: socket.socket | None
     file: Any
@@ -286,13 +294,46 @@ class LeasedFTP(FTP):
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
-        with _legible(self._held()):
-            sock, size = super().ntransfercmd(cmd, rest)
+        control = self._held()
+        if self.passiveserver:
+            sock, size = self._passive_transfer(control, cmd, rest)
+        else:
+            with _legible(control):
+                sock, size = super().ntransfercmd(cmd, rest)
         try:
             return self._adopt_data(sock), size
         except OSError as error:
             self._explain(error)
             raise
+
+    def _passive_transfer(
+        self, control: Control, cmd: str, rest: int | str | None
+    ) -> tuple[socket.socket, int | None]:
+        host, port = self.makepasv()
+        # Known to the session before it is connected: whatever happens, it will be closed.
+        data = DataSocket(self.af)
+        try:
+            control.data.add(data)
+            data.settimeout(self.timeout)
+            if self.source_address is not None:
+                data.bind(self.source_address)
+            data.connect((host, port))
+            with _legible(control):
+                return data, self._begin_transfer(cmd, rest)
+        except BaseException:
+            data.close()
+            raise
+
+    def _begin_transfer(self, cmd: str, rest: int | str | None) -> int | None:
+        """Send the command; the size that the server announces."""
+        if rest is not None:
+            self.sendcmd(f"REST {rest}")
+        reply = self.sendcmd(cmd)
+        if reply[0] == "2":
+            reply = self.getresp()  # some servers say 200 first; see ftplib
+        if reply[0] != "1":
+            raise error_reply(reply)
+        return parse150(reply) if reply[:3] == "150" else None
 
     def _adopt_data(self, sock: socket.socket) -> socket.socket:
         """Make a data connection of a socket: every one passes through here.
@@ -308,12 +349,10 @@ class LeasedFTP(FTP):
             OSError: The handshake failed; the socket is closed, the session is tainted, and the
                 server's reply to the command is still to be read.
         """
-        control = self._held()
-        timeout = sock.gettimeout()
-        data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        data.settimeout(timeout)
-        control.data.add(data)
-        return data
+        if not isinstance(sock, DataSocket):
+            sock.__class__ = DataSocket  # one step: no moment in which nobody has the descriptor
+        self._held().data.add(cast("DataSocket", sock))
+        return sock
 
     def _explain(self, error: OSError) -> None:
         """A handshake failed: raise the server's reply, which has the reason, if it gave one."""
@@ -325,14 +364,14 @@ class LeasedFTP(FTP):
     @override
     def makepasv(self) -> tuple[str, int]:
         control = self._held()
-        if self.af != socket.AF_INET or not control.no_epsv:
+        if self.af != socket.AF_INET or control.known.epsv:
             try:
                 return self.host, parse_epsv(self.sendcmd("EPSV"))
             except error_perm as error:
                 no_such_command = str(error)[:3] in {"500", "501", "502", "522"}
                 if self.af != socket.AF_INET or not no_such_command:
                     raise
-                control.no_epsv = True
+                control.known.epsv = False
         host, port = parse_pasv(self.sendcmd("PASV"))
         # Servers behind NAT announce wrong addresses, hostile ones those of others.
         return host if self.trust_server_pasv_ipv4_address else self.host, port

@@ -112,8 +112,11 @@ class FileOps(Protocol):
     def store(self, path: str, source: BinaryIO, on_bytes: Callable[[int], None]) -> int:
         """Write `source` up to its end to `path` and wait for the server's word; bytes sent."""
 
-    def retrieve(self, path: str, sink: Callable[[memoryview], object]) -> int:
-        """Read the whole of `path`; bytes received."""
+    def retrieve(self, path: str, sink: Callable[[memoryview], object], *, offset: int = 0) -> int:
+        """Read `path` from `offset` to its end; bytes received. An end may come too early."""
+
+    def stat(self, path: str) -> Entry:
+        """What the server says of a file or directory; raises if there is none."""
 
     def size(self, path: str) -> int | None:
         """Bytes of a file, or None where the server cannot tell; raises if there is none."""

@@ -15,7 +15,7 @@ from collections.abc import Hashable
 from ftppool.board import BelledWaiter, Board
 from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.dispatcher import Dispatcher
-from ftppool.drivers.base import Address, Wire
+from ftppool.drivers.base import Address, PlaceRefused, Wire
 from ftppool.errors import FTPPoolError
 from ftppool.failures import gave_up, held_elsewhere, timed_out, would_deadlock
 from ftppool.lease import Grip, Lease
@@ -124,7 +124,7 @@ class Gate:
         """End a loan: the next borrower gets the session, or it is ended if it is not clean."""
         wire: Wire | None = place.slot.session
         if wire is not None and place.owner is grip:
-            doom = not wire.take_back(grip.loan) or doom
+            doom = not wire.take_back(grip.loan, doom=doom)
         with self._lock:
             self._ledger.release(place, grip, time.monotonic(), doom=doom)
             busy = self._after_event()
@@ -153,6 +153,11 @@ class Gate:
                 or wire.check(max(LEAST, deadline - now))
             ):
                 loan = wire.lend(max(LEAST, deadline - time.monotonic()))
+        except PlaceRefused:
+            with self._lock:
+                self._ledger.place_refused(waiter, now)
+                self._after_event()
+            return None
         except Exception:  # noqa: BLE001 - whatever a dead session raises, another one is taken
             loan = None
         if loan is None:

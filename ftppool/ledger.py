@@ -94,6 +94,20 @@ class Ledger:
             place.owner = None
         self.pump(now)
 
+    def place_refused(self, waiter: Waiter, now: float) -> None:
+        """The server serves fewer borrowers on one connection: lower the number, keep the turn."""
+        place = waiter.place
+        if place is not None and place.owner is waiter:  # else it was revoked meanwhile
+            slot = place.slot
+            waiter.place = None
+            if len(slot.places) > 1:
+                slot.places.remove(place)
+                slot.tenant.places = min(slot.tenant.places, len(slot.places))
+            else:
+                slot.doomed = True  # not one: the session is of no use
+            place.owner = None
+        self.pump(now)
+
     def release(self, place: Place, owner: Owner, now: float, *, doom: bool = False) -> bool:
         """Give a place back; with `doom` its session ends when its last borrower has gone.
 
@@ -103,7 +117,8 @@ class Ledger:
         if place.owner is not owner:
             return False
         slot = place.slot
-        if doom or slot.tenant.max_idle <= 0 or self.owed > 0:
+        alone = all(other is place or other.owner is None for other in slot.places)
+        if doom or (alone and slot.tenant.max_idle <= 0) or self.owed > 0:
             self.owed = max(0, self.owed - (not slot.doomed))
             slot.doomed = True
         slot.last_used = now
@@ -141,6 +156,8 @@ class Ledger:
             if slot.state is not State.OPEN:
                 return False
             for place in slot.places:
+                if place.owner is None and slot.doomed:
+                    continue  # nobody will get this one any more
                 if place.owner is None or isinstance(place.owner, Waiter):
                     return False
                 holders.add(place.owner.thread)

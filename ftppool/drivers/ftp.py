@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down
+from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down, tune
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
 from ftppool.drivers.replies import ReplyReader
@@ -30,6 +30,7 @@ class FTPDriver:
     """Makes FTP sessions of one target."""
 
     places = 1
+    endpoint: tuple[str, int, bool] | None = None
 
     def __init__(self, target: Target, config: FTPConfig, timeouts: Timeouts) -> None:
         self._target = target
@@ -89,7 +90,7 @@ class FTPDriver:
                 sock.close()
                 raise
         sock.settimeout(self._timeouts.connect)
-        _tune(sock)
+        tune(sock)
         return sock
 
 
@@ -137,7 +138,7 @@ class FTPWire:
 
     # -- one loan after another --------------------------------------------------------------------
 
-    def looks_alive(self) -> bool:
+    def looks_alive(self, loan: LeasedFTP | None = None) -> bool:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
         return self._control.clean and not _readable(self._control.sock)
 
@@ -169,13 +170,13 @@ class FTPWire:
         """The file calls, in binary type."""
         return FTPFiles(loan, str(self._address), self._timeouts.io)
 
-    def take_back(self, loan: LeasedFTP) -> bool:
+    def take_back(self, loan: LeasedFTP, *, doom: bool = False) -> bool:
         """End a loan; the object is harmless from now on."""
         clean = self._control.clean and not (self._control.moved and not self._control.home)
         loan._give_back()
         with contextlib.suppress(OSError):
             self._control.sock.settimeout(self._timeouts.io)
-        return clean
+        return clean and not doom
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -260,12 +261,3 @@ def _readable(sock: socket.socket) -> bool:
         return bool(poller.poll(0))
     except (OSError, ValueError):
         return True  # closed: as good as an EOF
-
-
-def _tune(sock: socket.socket) -> None:
-    """Send small commands at once, and notice a peer that vanished in a long transfer."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ftppool.report import BatchReport as BatchReport, Outcome as Outcome, Status as Status
     from ftppool.retry import RetryPolicy as RetryPolicy
     from ftppool.session import Session as Session
+    from ftppool.sshconfig import SSHConfig as SSHConfig
     from ftppool.stats import (
         CloseReport as CloseReport,
         Holder as Holder,
@@ -61,6 +62,7 @@ _HOMES = {
     "ftppool.report": "BatchReport Outcome Status",
     "ftppool.retry": "RetryPolicy",
     "ftppool.session": "Session",
+    "ftppool.sshconfig": "SSHConfig",
     "ftppool.stats": "CloseReport Holder PoolStats",
     "ftppool.target": "FTPConfig Target",
 }
@@ -88,6 +90,7 @@ __all__ = [
     "PoolTimeout",
     "RemoteRejected",
     "RetryPolicy",
+    "SSHConfig",
     "ServerBusy",
     "Session",
     "Status",

@@ -10,6 +10,7 @@ from typing import TypedDict, cast
 from ftppool.errors import ConfigError
 from ftppool.limits.base import Limiter
 from ftppool.retry import RetryPolicy
+from ftppool.sshconfig import SSHConfig
 from ftppool.target import FTPConfig, Target
 
 __all__ = [
@@ -29,6 +30,8 @@ class PoolOptions(TypedDict, total=False):
     user: str | None
     password: str | Callable[[], str] | None
     ftp: FTPConfig | None
+    ssh: SSHConfig | None
+    channels: int
     acquire_timeout: float
     connect_timeout: float
     io_timeout: float

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, Unpack, cast
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
 from ftppool.client import Cancel, Client
 from ftppool.drivers.base import Driver, FileOps, Timeouts
@@ -33,11 +33,15 @@ from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
 from ftppool.route import Route
 from ftppool.session import Session
+from ftppool.sshconfig import SSHConfig
 from ftppool.stats import CloseReport, PoolStats
 from ftppool.target import FTPConfig, Target
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
 from ftppool.uploads import UploadBatchOptions, run_uploads
+
+if TYPE_CHECKING:
+    import paramiko
 
 __all__ = ["FTPPool"]
 
@@ -58,6 +62,7 @@ class FTPPool:
         password: Password, or a callable that returns it (asked at each login), if it is not in
             the URL.
         ftp: Settings of the FTP protocol.
+        ssh: Settings of SSH, for ``sftp://`` targets.
         acquire_timeout: Seconds to wait for a session (default 60).
         connect_timeout: Seconds for the TCP connect, and for the greeting (default 15).
         io_timeout: Seconds for one whole reply, for the login, and of silence on a data connection,
@@ -68,6 +73,8 @@ class FTPPool:
         max_lifetime: Seconds after which a session is replaced (default 1800, less up to 10 %).
         check_after_idle: A session unused for longer than this many seconds is asked for a sign of
             life before it is lent (default 5); a younger one is only looked at, at no cost.
+        channels: Borrowers that one SFTP connection serves at a time (default 8); fewer where the
+            server allows fewer. FTP sessions serve one.
         retry: How often and after what waits failures are tried again.
         limiter: ``"machine"``: the cap holds over all processes of this user on this machine
             (default). ``"process"``: over all pools and threads of this process.
@@ -86,6 +93,7 @@ class FTPPool:
         user: str | None = None,
         password: str | Callable[[], str] | None = None,
         ftp: FTPConfig | None = None,
+        ssh: SSHConfig | None = None,
         acquire_timeout: float = 60.0,
         connect_timeout: float = 15.0,
         io_timeout: float = 60.0,
@@ -94,6 +102,7 @@ class FTPPool:
         max_idle: float = 30.0,
         max_lifetime: float = 1800.0,
         check_after_idle: float = 5.0,
+        channels: int = 8,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         limiter: Limiter | str = "machine",
         on_event: Callable[[Event], object] | None = None,
@@ -116,7 +125,8 @@ class FTPPool:
         ):
             check_seconds(what, seconds, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
-        self._driver = _driver(self._target, ftp or FTPConfig(), timeouts)
+        check_positive("channels", channels)
+        self._driver = _driver(self._target, ftp, ssh, timeouts, channels)
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -127,7 +137,7 @@ class FTPPool:
         self._on_event = on_event
         self.policy: RetryPolicy = retry
         self.name: str = name or self._target.host
-        self._route = Route(self._target.host, self._target.port)
+        self._route = _route(self._target, self._driver)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
         self._closed = False
@@ -163,8 +173,30 @@ class FTPPool:
             PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
                 :meth:`acquire`. Inside the block, ftplib's own errors.
         """
+        if self._target.scheme == "sftp":
+            raise ConfigError("this pool speaks SFTP: use pool.sftp() or pool.session()")
         with self.acquire(timeout) as lease:
             yield cast("ftplib.FTP", lease.loan)
+
+    @contextlib.contextmanager
+    def sftp(self, timeout: float | None = None) -> Iterator[paramiko.SFTPClient]:
+        """Borrow a real ``paramiko.SFTPClient``, for code that was written for paramiko.
+
+        It has an SSH channel of its own, in the login directory; up to `channels` of them share one
+        connection. After the block every call raises :class:`~ftppool.LeaseReturned`. A block that
+        ends in an exception, or leaves files open, ends the channel; others are not disturbed.
+
+        Args:
+            timeout: Seconds to wait for it (default: ``acquire_timeout``).
+
+        Raises:
+            PoolTimeout, ServerBusy, ConnectError, AuthError, HostKeyError, WouldDeadlock,
+                PoolClosed: See :meth:`acquire`. Inside the block, paramiko's own errors.
+        """
+        if self._target.scheme != "sftp":
+            raise ConfigError("this pool speaks FTP: use pool.ftp() or pool.session()")
+        with self.acquire(timeout) as lease:
+            yield cast("paramiko.SFTPClient", lease.loan)
 
     def acquire(self, timeout: float | None = None) -> Lease:
         """Borrow a session; give it back with ``lease.release()`` or ``lease.discard()``.
@@ -399,7 +431,12 @@ class FTPPool:
             raise PoolClosed("this pool is closed; make a new one")
         lender = _Lender(self, threading.get_ident())
         return run_uploads(
-            lender, files, remote_dir, options, workers=self._max_per_ip, target=self._target.url
+            lender,
+            files,
+            remote_dir,
+            options,
+            workers=self._max_per_ip * self._driver.places,
+            target=self._target.url,
         )
 
     def _put(self, files: FileOps, source: Source, path: str) -> int:
@@ -441,7 +478,17 @@ class _Lender:
         return self._pool._acquire(timeout, (threading.get_ident(), self._caller), cancel)
 
 
-def _driver(target: Target, ftp: FTPConfig, timeouts: Timeouts) -> Driver:
+def _driver(
+    target: Target, ftp: FTPConfig | None, ssh: SSHConfig | None, timeouts: Timeouts, channels: int
+) -> Driver:
+    if target.scheme == "sftp":
+        if ftp is not None:
+            raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
+        from ftppool.drivers.sftp import SFTPDriver
+
+        return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels)
+    if ssh is not None:
+        raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
     if target.scheme != "ftp":
         raise ConfigError(
             f"{target.scheme}:// is not supported by this version; write ftp:// if the server "
@@ -449,7 +496,14 @@ def _driver(target: Target, ftp: FTPConfig, timeouts: Timeouts) -> Driver:
         )
     from ftppool.drivers.ftp import FTPDriver
 
-    return FTPDriver(target, ftp, timeouts)
+    return FTPDriver(target, ftp or FTPConfig(), timeouts)
+
+
+def _route(target: Target, driver: Driver) -> Route:
+    if driver.endpoint is None:
+        return Route(target.host, target.port)
+    host, port, proxied = driver.endpoint
+    return Route(host, port, fixed=proxied)
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:

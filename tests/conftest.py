@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import pytest
 
 from ftppool import gate
-from tests.support import leaks, servers
+from tests.support import install, leaks, servers
+from tests.support.openssh import OpenSSH
 from tests.support.servers import KINDS, Server
 
 
@@ -55,7 +56,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start servers; after the test each must hold no connection of ours any more."""
     running: list[Server] = []
     with ExitStack() as stack:
@@ -67,6 +68,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 kind, max_per_ip=max_per_ip, root=home, workdir=tmp_path, **options
             )
             running.append(stack.enter_context(server))
+            if isinstance(server.backend, OpenSSH):
+                # A user who has logged in there before: his key and known_hosts are his defaults.
+                monkeypatch.setenv("FTPPOOL_TEST_SERVERS", str(install.cache_folder()))
+                monkeypatch.setenv("HOME", str(server.backend.user_home))
+                monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
             return server
 
         yield start_one

@@ -26,7 +26,8 @@ __all__ = ["Conflict", "Upload", "UploadOptions", "Verify"]
 Conflict = Literal["overwrite", "skip", "fail"]
 Verify = Literal["size", "none"]
 
-REFUSED_NAME = frozenset({550, 553})
+REFUSED_NAME = frozenset({550, 553, 2, 3})
+"""FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Start real FTP servers on loopback and count what they see.
+"""Start real FTP and SSH servers on loopback and count what they see.
 
 Example::
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import proftpd, pureftpd, pyftpd, vsftpd
+from . import openssh, proftpd, pureftpd, pyftpd, vsftpd
 from .backend import HOST, PASSWORD, Backend, Spec
 from .census import Census
 from .processes import claim_ports, connections_to
@@ -28,8 +28,10 @@ _KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = 
     "proftpd": (proftpd.available, proftpd.Proftpd),
     "pure-ftpd": (pureftpd.available, pureftpd.PureFtpd),
     "pyftpdlib": (pyftpd.available, pyftpd.Pyftpd),
+    "openssh": (openssh.available, openssh.OpenSSH),
 }
-KINDS = tuple(_KINDS)
+KINDS = tuple(kind for kind in _KINDS if kind != "openssh")
+"""The FTP servers."""
 _POLL = 0.003
 
 
@@ -56,7 +58,9 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Address and credentials as ``ftp://user:password@host:port``."""
+        """Address and credentials as ``ftp://user:password@host:port``; SSH has a key instead."""
+        if self.kind == "openssh":
+            return f"sftp://{self.user}@{self.host}:{self.port}"
         return f"ftp://{self.user}:{self.password}@{self.host}:{self.port}"
 
     def census(self) -> Census:
@@ -125,8 +129,8 @@ def start(
     """Start a server and return it listening.
 
     Args:
-        kind: One of `KINDS`.
-        max_per_ip: Its limit of connections from one address, None for no limit.
+        kind: One of `KINDS`, or ``openssh``.
+        max_per_ip: Its limit of connections from one address, None for no limit; sshd has none.
         root: The folder it serves; made if missing.
         workdir: Where its configuration and logs go, in a folder of its own.
         idle_timeout: Seconds after which it ends an idle session: whole seconds for vsftpd and

@@ -148,7 +148,8 @@ class SFTPChannel:
             raise EOFError("no SFTP server answers")
         packet.number()
         while packet.left():
-            self.extensions[packet.string().decode("utf-8", "replace")] = packet.string()
+            name = packet.string().decode("utf-8", "replace")
+            self.extensions[name] = packet.string()
         if "limits@openssh.com" in self.extensions:
             limits = self.call(EXTENDED, string(b"limits@openssh.com"))
             _, read, write = limits.number(8), limits.number(8), limits.number(8)

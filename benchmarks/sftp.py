@@ -1,9 +1,10 @@
 """SFTP beside paramiko and OpenSSH's own client, on a real sshd.
 
-Run with ``python -m benchmarks.sftp`` in a checkout after ``make test``. Small files go over a round
-trip of 20 ms (netem in a network namespace that this makes for itself, or where that cannot be had a
-relay that delays), the large one over plain loopback. All runs take turns, so that what counts, the ratio, is of one and the same
-machine; medians are printed. Ours are whole, verified and renamed, the others' are not.
+Run with ``python -m benchmarks.sftp`` in a checkout after ``make test``. Small files go over a
+round trip of 20 ms (netem in a network namespace that this makes for itself, or where that cannot
+be had a relay that delays), the large one over plain loopback. All runs take turns, so that what
+counts, the ratio, is of one and the same machine; medians are printed. Ours are whole, verified and
+renamed, the others' are not.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def compare(title: str, calls: dict[str, Callable[[], None]], runs: int) -> None
             costs[name].append(cost(call))
     print(f"\n{title}; median of {runs} runs in turn")
     print(f"{'':<28}{'wall':>9}{'ratio':>8}{'CPU':>9}{'ratio':>8}")
-    first = list(calls)[0]
+    first = next(iter(calls))
     for name in calls:
         wall, cpu = (statistics.median(column) for column in zip(*costs[name], strict=True))
         walls, cpus = (statistics.median(column) for column in zip(*costs[first], strict=True))
@@ -152,7 +153,7 @@ def compare(title: str, calls: dict[str, Callable[[], None]], runs: int) -> None
 def small(server: Server, port: int, options: argparse.Namespace, how: str) -> None:
     ours = functools.partial(small_by_ftppool, server, port, options.files)
     compare(
-        f"{options.files} files of {len(CONTENT)} bytes, a round trip of {options.delay:g} ms by {how}",
+        f"{options.files} files of {len(CONTENT)} bytes, {options.delay:g} ms round trip by {how}",
         {
             "paramiko, 4 connections": lambda: small_by_paramiko(server, port, options.files, 4),
             "ftppool, 1 connection": lambda: ours(1),
@@ -186,12 +187,13 @@ def small_by_relay(server: Server, options: argparse.Namespace, work: Path) -> N
 
 def in_namespace(delay: float) -> bool:
     """Run this program again where loopback takes its time; False where that cannot be had."""
-    script = (
-        f"ip link set lo up && tc qdisc add dev lo root netem delay {delay / 2:g}ms"
-        ' && exec "$0" -m benchmarks.sftp --inside "$@"'
-    )
-    command = ["unshare", "-n", "/bin/sh", "-c", script, sys.executable, *sys.argv[1:]]
-    return not subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
+    slow = f"ip link set lo up && tc qdisc add dev lo root netem delay {delay / 2:g}ms"
+    unshare = ["unshare", "-n", "/bin/sh", "-c"]
+    if subprocess.run([*unshare, slow], check=False, stderr=subprocess.DEVNULL).returncode:
+        return False
+    again = f'{slow} && exec "$0" -m benchmarks.sftp --inside "$@"'
+    subprocess.run([*unshare, again, sys.executable, *sys.argv[1:]], check=True)
+    return True
 
 
 def main() -> None:

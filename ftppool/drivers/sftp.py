@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 
 import paramiko
-from paramiko.common import cMSG_DISCONNECT
 
 from ftppool.drivers.base import Address, OpenFailed, PlaceRefused, Timeouts, Watch, Wire
 from ftppool.drivers.sftp_channel import REALPATH, Refused, SFTPChannel, open_channel, string
@@ -21,11 +19,8 @@ from ftppool.target import Target
 
 __all__ = ["SFTPDriver", "SFTPWire"]
 
-BY_APPLICATION = 11
 CLOSE_LAG = 0.5
 """Seconds for which the server may still count a channel that we have closed (10 ms measured)."""
-JOIN = 2.0
-"""Seconds for paramiko's thread to end once its socket is closed."""
 
 
 class SFTPDriver:
@@ -56,7 +51,7 @@ class SFTPDriver:
         try:
             wire.open_first()
         except BaseException as error:
-            connection.close(JOIN)
+            connection.close()
             if isinstance(error, (OSError, EOFError, paramiko.SSHException)):
                 code = error.code if isinstance(error, paramiko.ChannelException) else None
                 words = connection.transport.farewell or str(error) or "EOF"
@@ -173,30 +168,10 @@ class SFTPWire:
 
     def end(self) -> bool:
         """Say that we disconnect, wait for the server to hang up, close; all in bounded time."""
-        self._stream.limit = self._timeouts.quit
-        polite = False
-        if self.looks_alive():
-            farewell = threading.Thread(
-                target=self._disconnect, name="ftppool-ssh-farewell", daemon=True
-            )
-            farewell.start()
-            self._transport.join(self._timeouts.quit)
-            polite = not self._transport.is_alive()
-            self._stream.shut_down()
-            farewell.join(JOIN)
-        self._connection.close(JOIN)
-        return polite
-
-    def _disconnect(self) -> None:
-        message = paramiko.Message()
-        message.add_byte(cMSG_DISCONNECT)
-        message.add_int(BY_APPLICATION)
-        message.add_string("disconnected by user")
-        message.add_string("")
-        try:
-            self._transport.packetizer.send_message(message)
-        except (OSError, EOFError, paramiko.SSHException):
-            pass  # the peer is gone
+        if self._dead:
+            self._connection.close()
+            return False
+        return self._connection.end(self._timeouts.quit)
 
     def cut(self) -> None:
         """Break the connection now, from any thread."""

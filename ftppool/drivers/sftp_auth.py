@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any, cast
 
 import paramiko
+from paramiko.auth_handler import AuthHandler
 
 from ftppool.drivers.sftp_endpoint import DEFAULT_KEYS, Endpoint
 from ftppool.drivers.sftp_stream import Transport
@@ -18,6 +20,37 @@ __all__ = ["authenticate"]
 
 MOST_KEYS = 4
 """Keys tried in one login: OpenSSH hangs up after six, and counts each against us."""
+
+
+class _Auth(AuthHandler):
+    """paramiko's, but the service is asked for once and not before each attempt: some hang up."""
+
+    def _request_auth(self) -> None:
+        transport = cast("Transport", self.transport)
+        if not transport.asked_for_auth:
+            transport.asked_for_auth = True
+            super()._request_auth()  # type: ignore[misc]
+        else:
+            accepted = paramiko.Message()
+            accepted.add_string("ssh-userauth")
+            accepted.rewind()
+            self._parse_service_accept(accepted)  # type: ignore[attr-defined]
+
+
+_Begin = Callable[[AuthHandler, threading.Event], None]
+
+
+def _offer(user: str, key: paramiko.PKey) -> _Begin:
+    return lambda auth, done: auth.auth_publickey(user, key, done)
+
+
+def _try(transport: Transport, begin: _Begin) -> list[str]:
+    """Make one attempt; what the server wants besides, mostly nothing."""
+    done = threading.Event()
+    handler = _Auth(transport)
+    transport.auth_handler = handler
+    begin(handler, done)
+    return handler.wait_for_response(done)
 
 
 def authenticate(
@@ -33,7 +66,7 @@ def authenticate(
         for key in _keys(endpoint, config, stack, wanted=password is None):
             tried += 1
             try:
-                left = transport.auth_publickey(endpoint.user, key)
+                left = _try(transport, _offer(endpoint.user, key))
             except paramiko.BadAuthenticationType as error:
                 if password is None:
                     raise _no_way(endpoint, error.allowed_types) from error
@@ -61,16 +94,31 @@ def authenticate(
             " ssh=SSHConfig(keys=…), or start an agent",
             phase="login",
         )
-    try:
-        left = transport.auth_password(endpoint.user, password)
-    except paramiko.BadAuthenticationType as error:
-        raise _no_way(endpoint, error.allowed_types) from error
+    left = _send_password(transport, endpoint, password)
     if left:
         raise AuthError(
             f"{endpoint.host} wants {' and '.join(left)} after the password: pass"
             " ssh=SSHConfig(keys=…)",
             phase="login",
         )
+
+
+def _send_password(transport: Transport, endpoint: Endpoint, password: str) -> list[str]:
+    """Send the password, by keyboard-interactive where that is how the server asks for it."""
+    asked = 0
+
+    def answer(_title: str, _text: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        # This runs in paramiko's thread. PAM asks again for a wrong one: that gets no second try.
+        nonlocal asked
+        asked += bool(prompts)
+        return [password if asked == 1 and not echo else "" for _, echo in prompts]
+
+    try:
+        return _try(transport, lambda auth, done: auth.auth_password(endpoint.user, password, done))
+    except paramiko.BadAuthenticationType as error:
+        if "keyboard-interactive" not in error.allowed_types:
+            raise _no_way(endpoint, error.allowed_types) from error
+    return _try(transport, lambda auth, done: auth.auth_interactive(endpoint.user, answer, done))
 
 
 def _no_way(endpoint: Endpoint, allowed: list[str]) -> AuthError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
-import time
 from dataclasses import dataclass, field, replace
 
 import paramiko
+from paramiko.common import cMSG_DISCONNECT
 from paramiko.ssh_exception import IncompatiblePeer
 
 from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, tune
@@ -21,6 +22,9 @@ from ftppool.sshconfig import SSHConfig
 
 __all__ = ["Connection", "Opening"]
 
+BY_APPLICATION = 11
+JOIN = 2.0
+"""Seconds for paramiko's thread to end once its socket is closed."""
 ERRORS = (OSError, EOFError, paramiko.SSHException)
 
 
@@ -37,17 +41,50 @@ class Connection:
         for connection in (*self.jumps[:1], self):
             connection.stream.shut_down()
 
-    def close(self, timeout: float) -> bool:
-        """Close it and those below it; True if no thread of paramiko's is left."""
-        deadline, left = time.monotonic() + timeout, False
+    def end(self, timeout: float) -> bool:
+        """Say that we disconnect, wait for the server to hang up, close; the jump hosts after it.
+
+        Returns:
+            True if the server hung up by itself.
+        """
+        polite = False
+        if self.transport.is_active():
+            # Whoever is stuck in a send gives up soon; the farewell comes behind him.
+            self.stream.limit = timeout
+            farewell = threading.Thread(
+                target=self._disconnect, name="ftppool-ssh-bye", daemon=True
+            )
+            try:
+                farewell.start()
+            except RuntimeError:
+                self._disconnect()  # the interpreter is about to exit
+            self.transport.join(timeout)
+            polite = not self.transport.is_alive()
+        self._close()
+        for jump in reversed(self.jumps):
+            jump.end(timeout)
+        return polite
+
+    def close(self) -> None:
+        """Close it and those below it, without a word."""
+        self._close()
+        for jump in reversed(self.jumps):
+            jump.close()
+
+    def _close(self) -> None:
         self.transport.close()
         self.stream.close()
         if self.transport.ident is not None:
-            self.transport.join(timeout)
-            left = self.transport.is_alive()
-        for jump in reversed(self.jumps):
-            left |= not jump.close(max(0.1, deadline - time.monotonic()))
-        return not left
+            self.transport.join(JOIN)
+
+    def _disconnect(self) -> None:
+        message = paramiko.Message()
+        message.add_byte(cMSG_DISCONNECT)
+        message.add_int(BY_APPLICATION)
+        message.add_string("disconnected by user")
+        message.add_string("")
+        with contextlib.suppress(*ERRORS):  # the peer is gone
+            self.transport.packetizer.send_message(message)
 
 
 class _Refused(Exception):
@@ -85,7 +122,7 @@ class Opening:
             self._log_in(sock, self._endpoint, self._config, password, final=True)
         except BaseException as error:
             for connection in reversed(self._opened):
-                connection.close(self._timeouts.quit)
+                connection.close()
             if isinstance(error, IncompatiblePeer):
                 raise ConnectError(
                     f"{address}: no common SSH algorithms ({error})",

@@ -141,11 +141,13 @@ class Transport(paramiko.Transport):
 
     Attributes:
         farewell: What the server gave as its reason to disconnect.
+        asked_for_auth: True once the authentication service was asked for.
     """
 
     def __init__(self, stream: Stream, *, handshake: float, login: float) -> None:
         super().__init__(stream, packetizer_class=_Packetizer)  # type: ignore[arg-type]
         self.farewell: str = ""
+        self.asked_for_auth: bool = False
         self.banner_timeout = handshake
         self.handshake_timeout = handshake
         self.auth_timeout = login

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import openssh, proftpd, pureftpd, pyftpd, vsftpd
+from . import asyncsshd, openssh, proftpd, pureftpd, pyftpd, vsftpd
 from .backend import HOST, PASSWORD, Backend, Spec
 from .census import Census
 from .processes import claim_ports, connections_to
@@ -29,8 +29,9 @@ _KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = 
     "pure-ftpd": (pureftpd.available, pureftpd.PureFtpd),
     "pyftpdlib": (pyftpd.available, pyftpd.Pyftpd),
     "openssh": (openssh.available, openssh.OpenSSH),
+    "asyncssh": (asyncsshd.available, asyncsshd.AsyncSSH),
 }
-KINDS = tuple(kind for kind in _KINDS if kind != "openssh")
+KINDS = tuple(kind for kind in _KINDS if "ssh" not in kind)
 """The FTP servers."""
 _POLL = 0.003
 
@@ -58,10 +59,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Address and credentials as ``ftp://user:password@host:port``; SSH has a key instead."""
+        """Address and credentials as ``ftp://user:password@host:port``; sshd has a key instead."""
         if self.kind == "openssh":
             return f"sftp://{self.user}@{self.host}:{self.port}"
-        return f"ftp://{self.user}:{self.password}@{self.host}:{self.port}"
+        scheme = "sftp" if self.kind == "asyncssh" else "ftp"
+        return f"{scheme}://{self.user}:{self.password}@{self.host}:{self.port}"
 
     def census(self) -> Census:
         """Count what the server has seen, without connecting to it. Works after `stop` too."""
@@ -129,7 +131,7 @@ def start(
     """Start a server and return it listening.
 
     Args:
-        kind: One of `KINDS`, or ``openssh``.
+        kind: One of `KINDS`, ``openssh`` or ``asyncssh``.
         max_per_ip: Its limit of connections from one address, None for no limit; sshd has none.
         root: The folder it serves; made if missing.
         workdir: Where its configuration and logs go, in a folder of its own.

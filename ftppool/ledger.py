@@ -156,8 +156,6 @@ class Ledger:
             if slot.state is not State.OPEN:
                 return False
             for place in slot.places:
-                if place.owner is None and slot.doomed:
-                    continue  # nobody will get this one any more
                 if place.owner is None or isinstance(place.owner, Waiter):
                     return False
                 holders.add(place.owner.thread)

@@ -101,16 +101,6 @@ def test_of_too_many_shared_sessions_one_takes_nobody_in_any_more() -> None:
     assert late.place is held[2][0]
 
 
-def test_who_waits_beside_the_free_place_of_a_session_that_is_to_end_is_stuck() -> None:
-    ledger, tenant = Ledger(), Tenant(cap=1, places=2, proven=True)
-    mine, other = lend(ledger, tenant, "me"), lend(ledger, tenant, "other")
-    ledger.release(*other, NOW, doom=True)
-    waiter = wait(ledger, tenant, "me")
-    assert ledger.deadlocked(waiter)
-    ledger.release(*mine, NOW)
-    assert not ledger.deadlocked(waiter)
-
-
 def test_without_idle_time_a_shared_session_ends_with_its_last_borrower() -> None:
     ledger, tenant = Ledger(), Tenant(cap=1, places=2, proven=True, max_idle=0)
     first, second = lend(ledger, tenant), lend(ledger, tenant)

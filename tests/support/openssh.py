@@ -12,12 +12,14 @@ that the machine keeps its files. Anybody else has no password here: `password_w
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pwd
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -66,6 +68,9 @@ def new_key(path: Path) -> str:
 class OpenSSH:
     """A running sshd. Options are lines of sshd_config, such as ``MaxSessions``.
 
+    The option ``small_disk`` (``"1m"``; for root) puts a disk of that size at ``full`` in the
+    served folder, which only the server sees.
+
     ``user_home`` is a folder with the ``.ssh`` of somebody who may log in.
     """
 
@@ -87,7 +92,7 @@ class OpenSSH:
         assert program is not None
         command = [str(program), "-D", "-e", "-f", str(configuration)]
         if os.getuid() == 0:
-            command = self._with_own_files(spec.folder, command)
+            command = self._with_own_files(spec, command)
         self._server = Supervised(spec, command, counted="living")
         self._server.ready()
 
@@ -107,14 +112,22 @@ class OpenSSH:
             "UseDNS": "no",
             "LogLevel": "VERBOSE",
         }
-        return settings | dict(spec.options)
+        options = dict(spec.options)
+        options.pop("small_disk", None)
+        return settings | options
 
-    def _with_own_files(self, folder: Path, command: list[str]) -> list[str]:
+    def _with_own_files(self, spec: Spec, command: list[str]) -> list[str]:
+        folder = spec.folder
         passwd = Path("/etc/passwd").read_text()
         (folder / "passwd").write_text(f"{passwd}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
         (folder / "shadow").write_text(f"{self.user}:{PASSWORD_HASH}:19000:0:99999:7:::\n")
+        steps = []
+        if small := spec.options.get("small_disk"):
+            (spec.home / "full").mkdir()
+            steps = [f"mount -t tmpfs -o size={small} none {shlex.quote(str(spec.home / 'full'))}"]
         script = " && ".join(
             (
+                *steps,
                 f"mount --bind {shlex.quote(str(folder / 'passwd'))} /etc/passwd",
                 f"mount --bind {shlex.quote(str(folder / 'shadow'))} /etc/shadow",
                 "mount -t tmpfs none /run",
@@ -149,6 +162,13 @@ class OpenSSH:
     def log(self) -> str:
         """Return what the server has logged."""
         return "\n".join(read_log(self._log))
+
+    def drop(self) -> None:
+        """End all sessions at once, as an administrator would."""
+        for pid, (_, end) in self._server.lives().items():
+            if end is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it and its sessions."""

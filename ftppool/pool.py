@@ -26,6 +26,7 @@ from ftppool.limits.choice import limiter_of
 from ftppool.options import (
     check_cap,
     check_known,
+    check_positive,
     check_seconds,
     check_target,
 )

@@ -19,6 +19,8 @@ from ftppool.target import Target
 
 __all__ = ["SFTPDriver", "SFTPWire"]
 
+PATIENCE = 5.0
+"""Seconds that a channel may take to open at least, whatever the borrower's time-out."""
 CLOSE_LAG = 0.5
 """Seconds for which the server may still count a channel that we have closed (10 ms measured)."""
 
@@ -82,7 +84,8 @@ class SFTPWire:
 
     def open_first(self) -> None:
         """Open the channel without which the session is of no use."""
-        self._spare.append(open_channel(self._transport, self._stream, self._timeouts.io))
+        limit = self._timeouts.io
+        self._spare.append(open_channel(self._transport, self._stream, limit, limit))
 
     # -- one loan after another --------------------------------------------------------------------
 
@@ -92,7 +95,7 @@ class SFTPWire:
             return False
         return loan is None or (loan._place is not None and loan._place.alive)
 
-    def check(self) -> bool:
+    def check(self, limit: float) -> bool:
         """Ask the server for a path, unless something came from it a moment ago."""
         if time.monotonic() - self._stream.arrived < self._timeouts.quit:
             return True
@@ -101,17 +104,17 @@ class SFTPWire:
         except IndexError:
             return True  # all channels are in use: they will notice
         try:
-            place.channel.settimeout(self._timeouts.quit)
+            place.channel.settimeout(min(limit, self._timeouts.quit))
             place.call(REALPATH, string(b"."))
             place.channel.settimeout(self._timeouts.io)
         except (OSError, EOFError, paramiko.SSHException, Refused):
             self._waste.append(place)
-            self._dead = not self._transport.is_active() or self._silent(self._timeouts.quit)
-            return not self._dead
+            self._dead = True
+            return False
         self._spare.append(place)
         return True
 
-    def lend(self) -> LeasedSFTP:
+    def lend(self, limit: float) -> LeasedSFTP:
         """Hand out a channel, a new one if none is spare.
 
         Raises:
@@ -121,18 +124,20 @@ class SFTPWire:
             try:
                 place = self._spare.pop()
             except IndexError:
-                place = self._open()
+                place = self._open(limit)
             if place.clean:
                 return LeasedSFTP(place)
             self._waste.append(place)  # ended by the server while it was idle
 
-    def _open(self) -> SFTPChannel:
+    def _open(self, limit: float) -> SFTPChannel:
+        # Others use the connection: a borrower in a hurry must not get it taken for dead.
+        limit = min(self._timeouts.io, max(limit, PATIENCE))
         while self._waste:
             self._waste.popleft().channel.close()
             self._closed_one = time.monotonic()
         while True:
             try:
-                return open_channel(self._transport, self._stream, self._timeouts.io)
+                return open_channel(self._transport, self._stream, self._timeouts.io, limit)
             except paramiko.SSHException as error:
                 # Of several that are refused at once, paramiko gives its exception to one only.
                 refused = isinstance(error, paramiko.ChannelException)
@@ -176,4 +181,4 @@ class SFTPWire:
     def cut(self) -> None:
         """Break the connection now, from any thread."""
         self._dead = True
-        self._connection.shut_down()
+        self._connection.cut()

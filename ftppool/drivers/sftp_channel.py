@@ -139,9 +139,9 @@ class SFTPChannel:
 
     # -- requests and replies ----------------------------------------------------------------------
 
-    def hello(self) -> None:
-        """Exchange versions; later learn the limits where the server tells them."""
-        self.channel.settimeout(self.io_timeout)
+    def hello(self, limit: float) -> None:
+        """Exchange versions, and learn the limits where the server tells them."""
+        self.channel.settimeout(limit)
         self._write(struct.pack(">IBI", 5, INIT, VERSION))
         packet = self._read()
         if packet.kind != HELLO:
@@ -155,6 +155,7 @@ class SFTPChannel:
             _, read, write = limits.number(8), limits.number(8), limits.number(8)
             self.write_size = max(CHUNK, min(write or CHUNK, LARGEST_WRITE))
             self.read_size = max(1 << 15, min(read or CHUNK, LARGEST_WRITE))
+        self.channel.settimeout(self.io_timeout)
 
     def post(self, kind: int, payload: bytes, data: memoryview | bytes = b"") -> int:
         """Send a request; the number under which its reply will come."""
@@ -234,15 +235,17 @@ class SFTPChannel:
             self._buffer += data
 
 
-def open_channel(transport: paramiko.Transport, stream: Stream, timeout: float) -> SFTPChannel:
+def open_channel(
+    transport: paramiko.Transport, stream: Stream, io_timeout: float, limit: float
+) -> SFTPChannel:
     """Open a channel with an SFTP server behind it: two round trips and one for the limits.
 
     Raises:
         paramiko.ChannelException: The server refuses one more channel.
         paramiko.SSHException, OSError, EOFError: There is no connection or no SFTP.
     """
-    channel = transport.open_session(window_size=WINDOW, timeout=timeout)
-    place = SFTPChannel(channel, stream, timeout)
+    channel = transport.open_session(window_size=WINDOW, timeout=limit)
+    place = SFTPChannel(channel, stream, io_timeout)
     try:
         request = paramiko.Message()
         request.add_byte(cMSG_CHANNEL_REQUEST)
@@ -252,7 +255,7 @@ def open_channel(transport: paramiko.Transport, stream: Stream, timeout: float) 
         request.add_string("sftp")
         # invoke_subsystem() waits for the answer, without a time-out; a "no" closes the channel.
         transport._send_user_message(request)  # type: ignore[attr-defined]
-        place.hello()
+        place.hello(limit)
     except TimeoutError:
         channel.close()
         raise

@@ -36,10 +36,10 @@ class Connection:
     transport: Transport
     jumps: list[Connection] = field(default_factory=list)
 
-    def shut_down(self) -> None:
+    def cut(self) -> None:
         """Break it now, from any thread."""
         for connection in (*self.jumps[:1], self):
-            connection.stream.shut_down()
+            connection.stream.cut()
 
     def end(self, timeout: float) -> bool:
         """Say that we disconnect, wait for the server to hang up, close; the jump hosts after it.
@@ -59,7 +59,7 @@ class Connection:
             except RuntimeError:
                 self._disconnect()  # the interpreter is about to exit
             self.transport.join(timeout)
-            polite = not self.transport.is_alive()
+            polite = not (self.transport.is_alive() or self.stream.broken)
         self._close()
         for jump in reversed(self.jumps):
             jump.end(timeout)

@@ -28,6 +28,7 @@ class Stream:
     Attributes:
         limit: Seconds without any progress after which sending fails.
         arrived: When the last bytes came, in seconds of ``time.monotonic()``.
+        broken: True once we broke the connection: what ends then did not end by itself.
     """
 
     def __init__(self, sock: Any, limit: float) -> None:
@@ -37,6 +38,7 @@ class Stream:
         self._stuck: float | None = None
         self._closed = False  # paramiko looks at it, as at that of a socket
         self.limit: float = limit
+        self.broken: bool = False
         self.arrived: float = time.monotonic()
 
     def banner(self, timeout: float) -> str | None:
@@ -88,7 +90,7 @@ class Stream:
             self._stuck = self._stuck or now
             if now - self._stuck < self.limit:
                 raise  # paramiko tries again
-            self.shut_down()
+            self.cut()
             raise BrokenPipeError(f"the peer takes no bytes for {self.limit:g} s") from None
         self._stuck = None
         return sent
@@ -101,8 +103,12 @@ class Stream:
         """Return the peer's address."""
         return self._sock.getpeername()
 
-    def shut_down(self) -> None:
-        """Wake whoever waits on the connection, from any thread."""
+    def cut(self) -> None:
+        """Break the connection now, from any thread."""
+        self.broken = True
+        self._shut_down()
+
+    def _shut_down(self) -> None:
         if isinstance(self._sock, socket.socket):
             shut_down([self._sock])
             return
@@ -114,7 +120,7 @@ class Stream:
         if not self._closed:
             self._closed = True
             # First: closing alone would leave a thread of paramiko's asleep on it.
-            self.shut_down()
+            self._shut_down()
             self._sock.close()
 
 

@@ -155,18 +155,18 @@ def test_a_peer_whose_window_stays_shut_ends_the_upload_at_the_limit(
     with (
         Relay(sshd.port, workdir=tmp_path) as relay,
         FTPPool(through(relay, sshd), io_timeout=1.0, quit_timeout=0.5, retry=ONCE) as pool,
+        pool.acquire() as lease,
     ):
-        with pool.acquire() as lease:
-            # As if the server had given us one huge SSH window and then read no more.
-            lease.loan.get_channel().out_window_size = 1 << 30
-            os.kill(relay._child.pid, signal.SIGSTOP)
-            began = time.monotonic()
-            try:
-                with big.open("rb") as source, pytest.raises(ConnectionLost):
-                    lease.files().store("big", source, lambda _sent: None)
-                assert 0.9 < time.monotonic() - began < 6
-            finally:
-                os.kill(relay._child.pid, signal.SIGCONT)
+        # As if the server had given us one huge SSH window and then read no more.
+        lease.loan.get_channel().out_window_size = 1 << 30
+        os.kill(relay._child.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            with big.open("rb") as source, pytest.raises(ConnectionLost):
+                lease.files().store("big", source, lambda _sent: None)
+            assert 0.9 < time.monotonic() - began < 6
+        finally:
+            os.kill(relay._child.pid, signal.SIGCONT)
 
 
 # -- dropped sessions ------------------------------------------------------------------------------

@@ -16,7 +16,14 @@ from ftppool import BatchError, Outcome, Status, upload_batch
 from ftppool.inputs import Input
 from ftppool.journal import Journal
 from tests.conftest import Start
-from tests.support.servers import Server
+from tests.support.servers import KINDS, Server
+
+
+@pytest.fixture(params=[*KINDS, "openssh"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run the test once for each kind of server, SFTP too."""
+    return str(request.param)
+
 
 SCRIPT = """
 import sys, ftppool

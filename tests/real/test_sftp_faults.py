@@ -32,7 +32,6 @@ from ftppool.drivers.base import Address, OpenFailed, Timeouts
 from ftppool.drivers.sftp import SFTPDriver
 from ftppool.events import FileProgress
 from tests.conftest import Start
-from tests.real.test_sftp_login import trust
 from tests.support import leaks
 from tests.support.openssh import OpenSSH
 from tests.support.relay import Relay
@@ -44,11 +43,6 @@ ONCE = RetryPolicy(attempts=1)
 @pytest.fixture
 def sshd(start: Start) -> Server:
     return start("openssh")
-
-
-def through(relay: Relay, server: Server) -> str:
-    trust(relay.port)
-    return server.url.replace(str(server.port), str(relay.port))
 
 
 # -- no room ---------------------------------------------------------------------------------------
@@ -126,7 +120,7 @@ def test_a_peer_that_vanishes_ends_every_call_at_the_limit(
     with (
         Relay(sshd.port, workdir=tmp_path) as relay,
         FTPPool(
-            through(relay, sshd), max_per_ip=1, io_timeout=0.5, quit_timeout=0.5, retry=ONCE
+            sshd.behind(relay.port), max_per_ip=1, io_timeout=0.5, quit_timeout=0.5, retry=ONCE
         ) as pool,
     ):
         with pool.sftp() as sftp:
@@ -154,7 +148,7 @@ def test_a_peer_whose_window_stays_shut_ends_the_upload_at_the_limit(
     monkeypatch.setattr(sftp_files, "IN_FLIGHT", 1 << 30)
     with (
         Relay(sshd.port, workdir=tmp_path) as relay,
-        FTPPool(through(relay, sshd), io_timeout=1.0, quit_timeout=0.5, retry=ONCE) as pool,
+        FTPPool(sshd.behind(relay.port), io_timeout=1.0, quit_timeout=0.5, retry=ONCE) as pool,
         pool.acquire() as lease,
     ):
         # As if the server had given us one huge SSH window and then read no more.
@@ -265,7 +259,7 @@ def test_fifty_stalls_leave_nothing(start: Start) -> None:
 
 def test_a_pool_closes_in_time_while_borrowers_hold_channels(sshd: Server, tmp_path: Path) -> None:
     with Relay(sshd.port, workdir=tmp_path) as relay:
-        pool = FTPPool(through(relay, sshd), max_per_ip=1, quit_timeout=0.5)
+        pool = FTPPool(sshd.behind(relay.port), max_per_ip=1, quit_timeout=0.5)
         leases = [pool.acquire() for _ in range(3)]
         relay.set(black_hole=True)
         failed: list[BaseException] = []

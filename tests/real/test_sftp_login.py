@@ -293,9 +293,8 @@ def test_a_server_too_busy_with_logins_is_asked_again_after_a_second(
 ) -> None:
     words = "Exceeded MaxStartups\r\n"
     with Relay(sshd.port, workdir=tmp_path, refuse=1, words=words) as relay:
-        trust(relay.port)
+        url = sshd.behind(relay.port)
         began = time.monotonic()
-        url = sshd.url.replace(str(sshd.port), str(relay.port))
         with FTPPool(url, max_per_ip=3) as pool:
             assert pool.upload(b"x", "file").verified
             assert pool.stats().refused == 1
@@ -308,7 +307,7 @@ def test_a_server_too_busy_with_logins_is_asked_again_after_a_second(
 def test_the_words_before_the_banner_are_not_lost(sshd: Server, tmp_path: Path) -> None:
     words = "Not allowed at this time\r\n"
     with Relay(sshd.port, workdir=tmp_path, refuse=99, words=words) as relay:
-        url = sshd.url.replace(str(sshd.port), str(relay.port))
+        url = sshd.behind(relay.port)
         with (
             FTPPool(url, acquire_timeout=1) as pool,
             pytest.raises(ServerBusy, match="Not allowed at this time"),
@@ -329,13 +328,6 @@ def test_an_ftp_server_is_no_ssh_server(start: Start) -> None:
 def test_a_server_without_sftp_is_told(start: Start) -> None:
     server = start("openssh", options={"ForceCommand": "/bin/false"})
     refused(server.url, ConnectError, "no SFTP on this server")
-
-
-def trust(port: int) -> None:
-    """Know the same key at another port."""
-    with known_hosts().open("r+") as file:
-        key = file.read().partition(" ")[2]
-        file.write(f"[127.0.0.1]:{port} {key}")
 
 
 # -- silence ---------------------------------------------------------------------------------------

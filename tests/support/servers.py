@@ -65,6 +65,19 @@ class Server:
         scheme = "sftp" if self.kind == "asyncssh" else "ftp"
         return f"{scheme}://{self.user}:{self.password}@{self.host}:{self.port}"
 
+    def at(self, directory: str) -> str:
+        """Return the URL of a directory below the login directory."""
+        return f"{self.url}/{'~/' if self.url.startswith('sftp:') else ''}{directory}"
+
+    def behind(self, port: int) -> str:
+        """Return the URL of another port that leads here, such as a relay's; its key is known."""
+        if isinstance(self.backend, openssh.OpenSSH | asyncsshd.AsyncSSH):
+            known = self.backend.user_home / ".ssh" / "known_hosts"
+            key = known.read_text().splitlines()[0].partition(" ")[2]
+            with known.open("a") as file:
+                file.write(f"[{self.host}]:{port} {key}\n")
+        return self.url.replace(str(self.port), str(port))
+
     def census(self) -> Census:
         """Count what the server has seen, without connecting to it. Works after `stop` too."""
         return self.backend.census()

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ftppool.report import BatchReport as BatchReport, Outcome as Outcome, Status as Status
     from ftppool.retry import RetryPolicy as RetryPolicy
     from ftppool.session import Session as Session
+    from ftppool.signals import exit_on_sigterm as exit_on_sigterm
     from ftppool.sshconfig import SSHConfig as SSHConfig
     from ftppool.stats import (
         CloseReport as CloseReport,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         PoolStats as PoolStats,
     )
     from ftppool.target import FTPConfig as FTPConfig, Target as Target
+    from ftppool.tlsconfig import TLSConfig as TLSConfig
 
 _HOMES = {
     "ftppool.errors": (
@@ -62,9 +64,11 @@ _HOMES = {
     "ftppool.report": "BatchReport Outcome Status",
     "ftppool.retry": "RetryPolicy",
     "ftppool.session": "Session",
+    "ftppool.signals": "exit_on_sigterm",
     "ftppool.sshconfig": "SSHConfig",
     "ftppool.stats": "CloseReport Holder PoolStats",
     "ftppool.target": "FTPConfig Target",
+    "ftppool.tlsconfig": "TLSConfig",
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -94,12 +98,14 @@ __all__ = [
     "ServerBusy",
     "Session",
     "Status",
+    "TLSConfig",
     "TLSError",
     "Target",
     "TransferError",
     "VerifyError",
     "WouldDeadlock",
     "__version__",
+    "exit_on_sigterm",
     "upload_batch",
 ]
 

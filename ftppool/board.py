@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from typing_extensions import override
+
 from ftppool.bell import Bell
 from ftppool.client import Client
 from ftppool.drivers.base import Address
 from ftppool.ledger import Ledger
-from ftppool.slots import Slot, State, Waiter
+from ftppool.slots import Slot, Waiter
 
 __all__ = ["BelledWaiter", "Board", "client_of"]
 
@@ -19,6 +21,10 @@ class BelledWaiter(Waiter):
     """A borrower who sleeps until his bell rings."""
 
     bell: Bell = field(default_factory=Bell)
+
+    @override
+    def ring(self) -> None:
+        self.bell.ring()
 
 
 class Board:
@@ -45,15 +51,12 @@ class Board:
         """True if there is, or may soon be, something for the dispatcher to do. Needs the lock."""
         return bool(self.clients or self.ledger.slots)
 
-    def wake(self) -> bool:
-        """Wake who was served; True if the dispatcher has something to do. Needs the lock."""
-        for waiter in self.ledger.waiters:
-            if waiter.served and isinstance(waiter, BelledWaiter):
-                waiter.bell.ring()
-        return bool(self.ledger.freed) or any(
-            slot.state in (State.OPENING, State.CLOSING) and not slot.claimed
-            for slot in self.ledger.slots
-        )
+    def forget_closed(self) -> None:
+        """Let pools go that are closed and have nothing here any more. Needs the lock."""
+        busy = {slot.tenant for slot in self.ledger.slots}
+        for client in [client for client in self.clients if client.closed and client not in busy]:
+            client.done.ring()
+            self.clients.discard(client)
 
 
 def client_of(slot: Slot) -> Client:

@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
-import contextlib
 import os.path
-import sys
 import threading
 from collections.abc import Hashable
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import Any, Protocol, Self
 
 from ftppool.drivers.base import FileOps, Wire
 from ftppool.errors import LeaseReturned
+from ftppool.leaks import Stack, position, stack_here
 from ftppool.slots import Place
 from ftppool.stats import Holder
 
 __all__ = ["Grip", "Lease"]
 
-NOT_THE_USER = (os.path.dirname(os.path.abspath(__file__)) + os.sep, contextlib.__file__)
-"""Where the code of a borrower is not: this package, and what runs its ``with`` blocks."""
-
 
 class Grip:
-    """What the ledger knows of a borrower; it outlives a lost lease."""
+    """What the ledger knows of a borrower; it outlives a lost lease.
 
-    __slots__ = ("code", "line", "loan", "name", "since", "thread")
+    Attributes:
+        thread: Who borrows.
+        group: On whose behalf: the caller of a batch, or the same.
+        since: When he asked.
+        loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
+        patience: Seconds after which a lease that is still out is told as a suspected leak.
+        told: True once that was done.
+    """
 
-    def __init__(self, thread: Hashable, since: float, loan: Any) -> None:
-        self.thread: Hashable = thread
+    __slots__ = ("group", "loan", "patience", "since", "stack", "task", "thread", "told")
+
+    def __init__(self, threads: tuple[Hashable, ...], since: float, patience: float) -> None:
+        self.thread: Hashable = threads[0]
+        self.group: Hashable = threads[-1]
         self.since: float = since
-        self.loan: Any = loan
-        self.name: str = threading.current_thread().name
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USER):
-            frame = frame.f_back
-        self.code: CodeType = frame.f_code
-        self.line: int = frame.f_lineno
+        self.loan: Any = None
+        self.task: threading.Thread = threading.current_thread()
+        self.patience: float = patience
+        self.told: bool = False
+        self.stack: Stack = stack_here(3)  # without the gate, which called this
+
+    def suspicious(self, now: float) -> bool:
+        """True if the lease has been out for too long, and nobody knows."""
+        return self.since + self.patience <= now and not self.told
 
     def holder(self, now: float) -> Holder:
         """Describe the borrower for an error message."""
-        where = f"{os.path.basename(self.code.co_filename)}:{self.line} in {self.code.co_name}"
-        return Holder(self.name, now - self.since, where)
+        file, line, function = position(self.stack)
+        where = f"{os.path.basename(file)}:{line} in {function}"
+        return Holder(self.task.name, now - self.since, where)
 
 
 class _Giver(Protocol):
-    def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None: ...
-    def lost(self, place: Place, grip: Grip) -> None: ...
-    def wanted(self) -> bool: ...
+    def give_back(self, place: Place, grip: Grip, *, doom: bool) -> bool: ...
+    def lost(self, grip: Grip) -> None: ...
+    def wanted(self, grip: Grip) -> bool: ...
 
 
 class Lease:
@@ -55,14 +64,26 @@ class Lease:
     Left by an exception, or found out of step, the session is ended and not lent again.
     """
 
-    __slots__ = ("__weakref__", "_done", "_gate", "_grip", "_place", "_wire")
+    __slots__ = ("__weakref__", "_done", "_gate", "_place", "_wire", "grip")
 
-    def __init__(self, gate: _Giver, place: Place, grip: Grip, wire: Wire) -> None:
+    _place: Place
+    _wire: Wire
+
+    def __init__(self, gate: _Giver, grip: Grip) -> None:
         self._done = False
         self._gate = gate
+        self.grip: Grip = grip
+
+    def begin(self, place: Place, wire: Wire, now: float, limit: float) -> None:
+        """Borrow; that may take `limit` seconds."""
+        self.grip.since = now
+        self.grip.loan = wire.lend(limit)
         self._place = place
-        self._grip = grip
         self._wire = wire
+
+    def forget(self) -> None:
+        """Nothing was borrowed."""
+        self._done = True
 
     @property
     def loan(self) -> Any:
@@ -73,7 +94,7 @@ class Lease:
         """
         if self._done:
             raise LeaseReturned("this lease was given back to its pool; take a new one")
-        return self._grip.loan
+        return self.grip.loan
 
     def files(self) -> FileOps:
         """The protocol-independent file calls of the session."""
@@ -81,12 +102,12 @@ class Lease:
 
     def usable(self) -> bool:
         """True if the session is in step and the server has not closed it; no round trip."""
-        return not self._done and self._wire.looks_alive(self._grip.loan)
+        return not self._done and self._wire.looks_alive(self.grip.loan)
 
     @property
     def wanted(self) -> bool:
-        """True if another process waits for a session: who uses this one for long gives it back."""
-        return self._gate.wanted()
+        """True if others have waited long for a session: who has work left gives this one back."""
+        return self._gate.wanted(self.grip)
 
     def cut(self) -> None:
         """Break the connection from any thread; whoever uses it gets an error."""
@@ -102,7 +123,7 @@ class Lease:
 
     def _end(self, *, doom: bool) -> None:
         if not self._done:
-            self._gate.give_back(self._place, self._grip, doom=doom)
+            self._gate.give_back(self._place, self.grip, doom=doom)
             self._done = True
 
     def __enter__(self) -> Self:
@@ -119,4 +140,4 @@ class Lease:
     def __del__(self) -> None:
         # No lock and no I/O here: the garbage collector may run this inside the gate's own lock.
         if not self._done:
-            self._gate.lost(self._place, self._grip)
+            self._gate.lost(self.grip)

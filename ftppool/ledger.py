@@ -11,6 +11,9 @@ old one, and :meth:`Ledger.pump` is idempotent: it repairs and assigns everythin
 action that is returned (an interrupt would lose it) but a state that :meth:`Ledger.claim_jobs`
 finds.
 
+What happens for each file need not be pumped: :meth:`Ledger.take`, and what :meth:`Ledger.wait` and
+:meth:`Ledger.release` do where the ledger can tell that a pump would find nothing else to do.
+
 The caller holds the gate's lock around every call and passes ``now`` in seconds of a monotonic
 clock.
 """
@@ -35,10 +38,17 @@ BUDGET = 30
 """Connects that may end without a login in ``BUDGET_TIME``; more would look like an attack."""
 BUDGET_TIME = 60.0
 """Seconds."""
+NOBODY: frozenset[Tenant] = frozenset()
+OPEN = State.OPEN
+"""A look into an Enum takes 0.1 µs in Python 3.11: too long where it is done for each file."""
 
 
 class Ledger:
-    """Slots, waiters, back-off and learned cap of one address."""
+    """Slots, waiters, back-off and learned cap of one address.
+
+    Attributes:
+        busy: True if a pump found work for the dispatcher, until that calls :meth:`claim_jobs`.
+    """
 
     def __init__(self) -> None:
         self.slots: list[Slot] = []
@@ -50,11 +60,41 @@ class Ledger:
         self.last_failure: FTPPoolError | None = None
         self.settle: float = FIRST_SETTLE
         self.owed: int = 0
+        self.busy: bool = False
+        # What the last pump found: pools of which somebody waits whom nothing can help, and how
+        # many sessions are to end as soon as their borrowers give them back.
+        self._stuck: frozenset[Tenant] = NOBODY
+        self._surplus: int = 0
         self.probe_at: float = float("inf")
         self._fruitless: deque[float] = deque(maxlen=BUDGET)
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
+
+    def take(self, tenant: Tenant, owner: Owner, now: float) -> Place | None:
+        """Lend a session that nobody uses, if nobody waits either: :meth:`wait` and ``accept``."""
+        if self.waiters:
+            return None
+        place = self._free_place(tenant, now)
+        if place is not None:
+            place.owner = owner
+            tenant.totals.acquired += 1
+            tenant.totals.reused += place.slot.used
+            place.slot.used = True
+        return place
+
+    def queue_again(
+        self, waiter: Waiter, place: Place, owner: Owner, now: float, *, refused: bool = False
+    ) -> None:
+        """What :meth:`take` gave proved dead: end it, and wait; who came meanwhile comes after.
+
+        With `refused` only the place is gone, see :meth:`place_refused`.
+        """
+        self.waiters = {waiter: None, **self.waiters}
+        if refused:
+            self.place_refused(place, owner, now)
+        elif not self.release(place, owner, now, doom=True):
+            self.pump(now)  # close() took it away meanwhile
 
     def wait(self, waiter: Waiter, now: float) -> None:
         """Put a borrower at the end of the queue, and serve it if that can be done at once."""
@@ -62,7 +102,8 @@ class Ledger:
             waiter.error = PoolClosed("the pool is closed; make a new one")
             return
         self.waiters[waiter] = None
-        self.pump(now)
+        if waiter.tenant not in self._stuck:  # else he is behind one whom nothing could help
+            self.pump(now)
 
     def cancel(self, waiter: Waiter, now: float) -> None:
         """Take a borrower out of the queue; what it was given goes to the next one."""
@@ -94,12 +135,12 @@ class Ledger:
             place.owner = None
         self.pump(now)
 
-    def place_refused(self, waiter: Waiter, now: float) -> None:
-        """The server serves fewer borrowers on one connection: lower the number, keep the turn."""
-        place = waiter.place
-        if place is not None and place.owner is waiter:  # else it was revoked meanwhile
+    def place_refused(self, place: Place, owner: Waiter | Owner, now: float) -> None:
+        """The server serves fewer borrowers on one connection: lower the number."""
+        if place.owner is owner:  # else it was revoked meanwhile
             slot = place.slot
-            waiter.place = None
+            if isinstance(owner, Waiter):
+                owner.place = None  # it keeps its turn
             if len(slot.places) > 1:
                 slot.places.remove(place)
                 slot.tenant.places = min(slot.tenant.places, len(slot.places))
@@ -123,8 +164,27 @@ class Ledger:
             slot.doomed = True
         slot.last_used = now
         place.owner = None
-        self.pump(now)
+        if self._surplus or not slot.fit(now) or not self._hand_on(place):
+            self.pump(now)
         return True
+
+    def _hand_on(self, place: Place) -> bool:
+        """Give a place that came back to the next in the queue; False if he has no use for it."""
+        tenant = place.slot.tenant
+        for waiter in self.waiters:
+            if not waiter.served:
+                if waiter.tenant is not tenant or not waiter.alive:
+                    return False
+                self._give(place, waiter)
+                return True
+        self._stuck = NOBODY
+        return True
+
+    @staticmethod
+    def _give(place: Place, waiter: Waiter) -> None:
+        place.owner = waiter
+        waiter.place = place
+        waiter.ring()
 
     def deadlocked(self, waiter: Waiter, now: float) -> bool:
         """Tell whether this waiter's turn can never come.
@@ -141,16 +201,10 @@ class Ledger:
             rivals = [other for other in self.waiters if other.tenant is tenant]
             if self._all_wait(waiter, mine, rivals):
                 return True
-        full = len(self.slots) >= self._room(now)
-        return full and self._all_wait(waiter, self.slots, self.waiters)
+        all_wait = self._all_wait(waiter, self.slots, self.waiters)
+        return all_wait and len(self.slots) >= self._room(now)
 
     def _all_wait(self, waiter: Waiter, slots: Iterable[Slot], rivals: Iterable[Waiter]) -> bool:
-        waiting = {
-            thread
-            for other in rivals
-            if other.alive and not other.served
-            for thread in other.threads
-        }
         holders: set[Hashable] = set()
         for slot in slots:
             if slot.state is not State.OPEN:
@@ -159,12 +213,21 @@ class Ledger:
                 if place.owner is None or isinstance(place.owner, Waiter):
                     return False
                 holders.add(place.owner.thread)
-        return holders <= waiting and not holders.isdisjoint(waiter.threads)
+        if holders.isdisjoint(waiter.threads):
+            return False
+        waiting = {
+            thread
+            for other in rivals
+            if other.alive and not other.served
+            for thread in other.threads
+        }
+        return holders <= waiting
 
     # -- what the gate's threads report ------------------------------------------------------------
 
     def claim_jobs(self) -> Iterator[Slot]:
         """Hand out each slot that is to be opened or closed, once."""
+        self.busy = False
         for slot in self.slots:
             if slot.state in (State.OPENING, State.CLOSING) and not slot.claimed:
                 slot.claimed = True
@@ -341,12 +404,16 @@ class Ledger:
         Returns:
             The waiters that have something to wake up for.
         """
+        self._stuck = NOBODY
         self._drop_the_dead()
         self._settle(now)
         self._retire(now)
         if self.waiters:
-            self._serve(now)
+            self._stuck = self._serve(now)
         self._retire_unused(now)
+        self.busy = bool(self.freed) or any(
+            slot.state in (State.OPENING, State.CLOSING) and not slot.claimed for slot in self.slots
+        )
         return [waiter for waiter in self.waiters if waiter.served]
 
     def next_deadline(self, now: float) -> float | None:
@@ -386,7 +453,7 @@ class Ledger:
                     if not owner.alive or owner.error is not None:
                         place.owner = None
                     elif owner.place is None:
-                        owner.place = place
+                        self._give(place, owner)
         for waiter in [waiter for waiter in self.waiters if not waiter.alive]:
             self.waiters.pop(waiter, None)
         for waiter in self.waiters:
@@ -394,6 +461,7 @@ class Ledger:
                 waiter.place = None  # revoked
             if waiter.tenant.closed and not waiter.served:
                 waiter.error = PoolClosed("the pool was closed while this waited for a session")
+                waiter.ring()
 
     def _settle(self, now: float) -> None:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
@@ -405,14 +473,8 @@ class Ledger:
                 slot.move(Event.SETTLED)
 
     def _retire(self, now: float) -> None:
-        for slot in [slot for slot in self.slots if slot.idle]:
-            tenant = slot.tenant
-            if (
-                slot.doomed
-                or tenant.closed
-                or slot.generation != tenant.generation
-                or now >= slot.expires
-            ):
+        for slot in self.slots:
+            if slot.idle and not slot.fit(now):
                 slot.move(Event.CLOSE)
         staying = [
             slot
@@ -424,15 +486,17 @@ class Ledger:
         idle = sorted((slot for slot in staying if slot.idle), key=lambda slot: slot.last_used)
         for slot in idle[:surplus]:
             slot.move(Event.CLOSE)
-        for _ in range(surplus - len(idle)):
-            drain(staying)
+        surplus = max(0, surplus - len(idle))
+        self._surplus = surplus - sum(drain(staying) for _ in range(surplus))
 
     def _retire_unused(self, now: float) -> None:
         for slot in self.slots:
             if slot.idle and now >= slot.last_used + slot.tenant.max_idle:
                 slot.move(Event.CLOSE)
 
-    def _serve(self, now: float) -> None:
+    def _serve(self, now: float) -> frozenset[Tenant]:
+        """Find something for each waiter; the pools of those for whom there is nothing."""
+        stuck: set[Tenant] = set()
         promised: Counter[Tenant] = Counter()
         for slot in self.slots:
             if slot.state is State.OPENING:
@@ -440,24 +504,24 @@ class Ledger:
         ending = _Ending(self, now)
         room = self._room(now) - len(self.slots)
         for waiter in self.waiters:
-            if waiter.served or not waiter.alive:
-                continue
             tenant = waiter.tenant
+            if waiter.served or not waiter.alive or tenant in stuck:
+                continue
             place = self._free_place(tenant, now)
             if place is not None:
-                place.owner = waiter
-                waiter.place = place
+                self._give(place, waiter)
             elif promised[tenant] > 0:
                 promised[tenant] -= 1
             elif self._at_own_limit(tenant, now):
-                continue
+                stuck.add(tenant)
             elif room > 0:
                 room -= 1  # kept for this waiter if he may not open yet
                 if self._may_open(tenant, now):
                     self._open(tenant)
                 promised[tenant] += tenant.places - 1
-            else:
-                ending.make_room_for(tenant)
+            elif not ending.make_room_for(tenant):
+                stuck.add(tenant)
+        return frozenset(stuck)
 
     def _room(self, now: float) -> int:
         """How many slots may be taken, with one that is to show if the server allows more."""
@@ -467,14 +531,14 @@ class Ledger:
         return min(cap, self.learned + (now >= self.probe_at))
 
     def _free_place(self, tenant: Tenant, now: float) -> Place | None:
-        best: Place | None = None
+        best, latest = None, float("-inf")
         for slot in self.slots:
-            if slot.tenant is not tenant or slot.state is not State.OPEN or slot.doomed:
-                continue
-            if slot.generation != tenant.generation or now >= slot.expires:
-                continue
-            if best is None or slot.last_used > best.slot.last_used:
-                best = next((place for place in slot.places if place.owner is None), best)
+            if slot.last_used > latest and slot.tenant is tenant and slot.state is OPEN:
+                for place in slot.places:
+                    if place.owner is None:
+                        if slot.fit(now):
+                            best, latest = place, slot.last_used
+                        break
         return best
 
     def _at_own_limit(self, tenant: Tenant, now: float) -> bool:
@@ -506,6 +570,7 @@ class Ledger:
         for waiter in self.waiters:
             if waiter.tenant is tenant and not waiter.served:
                 waiter.error = error
+                waiter.ring()
 
 
 class _Ending:
@@ -517,14 +582,21 @@ class _Ending:
         self._draining = sum(1 for slot in self._slots if slot.state is State.OPEN and slot.doomed)
         self._useless = now < ledger.not_before  # nothing could be opened in its place
 
-    def make_room_for(self, tenant: Tenant) -> None:
+    def make_room_for(self, tenant: Tenant) -> bool:
+        """True if something ends for this waiter."""
         if self._coming > 0:
             self._coming -= 1
-        elif not self._useless and not self._end_idle(tenant) and not self._shares(tenant):
-            if self._draining > 0:
-                self._draining -= 1
-            else:
-                drain(slot for slot in self._slots if slot.tenant is not tenant)
+            return True
+        if self._useless:
+            return False
+        if self._end_idle(tenant):
+            return True
+        if self._shares(tenant):
+            return False
+        if self._draining > 0:
+            self._draining -= 1
+            return True
+        return drain(slot for slot in self._slots if slot.tenant is not tenant)
 
     def _end_idle(self, tenant: Tenant) -> bool:
         idle = [slot for slot in self._slots if slot.idle and slot.tenant is not tenant]
@@ -540,7 +612,7 @@ class _Ending:
         )
 
 
-def drain(slots: Iterable[Slot]) -> None:
+def drain(slots: Iterable[Slot]) -> bool:
     """Let nobody else use a session of several places, which might else never be idle."""
     shared = [
         slot
@@ -549,6 +621,7 @@ def drain(slots: Iterable[Slot]) -> None:
     ]
     if shared:
         min(shared, key=_users).doomed = True
+    return bool(shared)
 
 
 def _users(slot: Slot) -> int:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from ftppool.errors import ConfigError
 from ftppool.limits.base import Limiter
 from ftppool.retry import RetryPolicy
 from ftppool.sshconfig import SSHConfig
 from ftppool.target import FTPConfig, Target
+from ftppool.tlsconfig import TLSConfig
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = [
     "PoolOptions",
@@ -31,6 +35,7 @@ class PoolOptions(TypedDict, total=False):
     password: str | Callable[[], str] | None
     ftp: FTPConfig | None
     ssh: SSHConfig | None
+    tls: TLSConfig | ssl.SSLContext | None
     channels: int
     acquire_timeout: float
     connect_timeout: float
@@ -42,6 +47,7 @@ class PoolOptions(TypedDict, total=False):
     check_after_idle: float
     retry: RetryPolicy
     limiter: Limiter | str
+    leak_warn_after: float | None
     name: str | None
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ftplib
-import logging
 import os
+import ssl
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
-from ftppool.client import Cancel, Client
+from ftppool.client import Cancel, Client, Estate
 from ftppool.drivers.base import Driver, FileOps, Timeouts
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
 from ftppool.events import Event
 from ftppool.gate import Gate, gate_for
 from ftppool.inputs import Input, Job, Source, jobs
+from ftppool.leaks import stack_here
 from ftppool.lease import Lease
 from ftppool.limits.base import Limiter
 from ftppool.limits.choice import limiter_of
@@ -35,8 +35,9 @@ from ftppool.retry import RetryPolicy
 from ftppool.route import Route
 from ftppool.session import Session
 from ftppool.sshconfig import SSHConfig
-from ftppool.stats import CloseReport, PoolStats
+from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
+from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
 from ftppool.uploads import UploadBatchOptions, run_uploads
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FTPPool"]
 
-_log = logging.getLogger("ftppool")
+STAY = 1.0
+"""Seconds for which an address that gave a lease is not called into question."""
 
 
 class FTPPool:
@@ -64,6 +66,8 @@ class FTPPool:
             the URL.
         ftp: Settings of the FTP protocol.
         ssh: Settings of SSH, for ``sftp://`` targets.
+        tls: Whom to trust with ``ftps://`` and ``ftpsi://`` (default: certificates that the system
+            trusts, valid for the host name). An ``ssl.SSLContext`` is used as it is.
         acquire_timeout: Seconds to wait for a session (default 60).
         connect_timeout: Seconds for the TCP connect, and for the greeting (default 15).
         io_timeout: Seconds for one whole reply, for the login, and of silence on a data connection,
@@ -79,6 +83,8 @@ class FTPPool:
         retry: How often and after what waits failures are tried again.
         limiter: ``"machine"``: the cap holds over all processes of this user on this machine
             (default). ``"process"``: over all pools and threads of this process.
+        leak_warn_after: Seconds after which a session that was not given back is logged as a
+            suspected leak, with the lines that took it (default 300); None: never.
         on_event: Called with each :class:`~ftppool.events.Event`.
         name: Name for logs, events and threads (default: the host).
 
@@ -95,6 +101,7 @@ class FTPPool:
         password: str | Callable[[], str] | None = None,
         ftp: FTPConfig | None = None,
         ssh: SSHConfig | None = None,
+        tls: TLSConfig | ssl.SSLContext | None = None,
         acquire_timeout: float = 60.0,
         connect_timeout: float = 15.0,
         io_timeout: float = 60.0,
@@ -106,6 +113,7 @@ class FTPPool:
         channels: int = 8,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         limiter: Limiter | str = "machine",
+        leak_warn_after: float | None = 300.0,
         on_event: Callable[[Event], object] | None = None,
         name: str | None = None,
     ) -> None:
@@ -125,9 +133,11 @@ class FTPPool:
             ("max_lifetime", max_lifetime),
         ):
             check_seconds(what, seconds, zero=False)
+        if leak_warn_after is not None:
+            check_seconds("leak_warn_after", leak_warn_after, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         check_positive("channels", channels)
-        self._driver = _driver(self._target, ftp, ssh, timeouts, channels)
+        self._driver = _driver(self._target, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels)
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -135,13 +145,22 @@ class FTPPool:
         self._max_idle = max_idle
         self._max_lifetime = max_lifetime
         self._check_after_idle = check_after_idle
-        self._on_event = on_event
         self.policy: RetryPolicy = retry
         self.name: str = name or self._target.host
+        self._estate = Estate(
+            name=self.name,
+            stack=stack_here(),
+            close_timeout=close_timeout,
+            leak_warn_after=leak_warn_after,
+            on_event=on_event,
+        )
         self._route = _route(self._target, self._driver)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
-        self._closed = False
+        self._stay: _Stay | None = None
+        self._closed = ""  # the reason why there are no sessions any more
+        weakref.finalize(self, _lost, self._clients).atexit = False
+        _pools.add(self)
 
     # -- borrowing ---------------------------------------------------------------------------------
 
@@ -153,8 +172,8 @@ class FTPPool:
             timeout: Seconds to wait for it (default: ``acquire_timeout``).
 
         Raises:
-            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
-                :meth:`acquire`.
+            PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
+                See :meth:`acquire`.
         """
         with self.acquire(timeout) as lease:
             yield Session(lease, self._target, self._put)
@@ -162,6 +181,8 @@ class FTPPool:
     @contextlib.contextmanager
     def ftp(self, timeout: float | None = None) -> Iterator[ftplib.FTP]:
         """Borrow a real ``ftplib.FTP``, for code that was written for ftplib.
+
+        With ``ftps://`` it is an ``ftplib.FTP_TLS`` whose data connections are encrypted.
 
         It is connected, logged in, and in the login directory with the type as after login.
         ``quit()`` and ``close()`` may be called; after the block every command raises
@@ -171,8 +192,8 @@ class FTPPool:
             timeout: Seconds to wait for it (default: ``acquire_timeout``).
 
         Raises:
-            PoolTimeout, ServerBusy, ConnectError, AuthError, WouldDeadlock, PoolClosed: See
-                :meth:`acquire`. Inside the block, ftplib's own errors.
+            PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
+                See :meth:`acquire`. Inside the block, ftplib's own errors.
         """
         if self._target.scheme == "sftp":
             raise ConfigError("this pool speaks SFTP: use pool.sftp() or pool.session()")
@@ -210,11 +231,16 @@ class FTPPool:
             ServerBusy: The server refused, and no session of ours was open to wait for.
             ConnectError: The server could not be reached.
             AuthError: User name or password is wrong.
+            TLSError: The server's certificate is not trusted, or it has no TLS; no password was
+                sent.
             WouldDeadlock: The wait could never end.
             PoolClosed: The pool is closed.
         """
-        wait = self._or_default(timeout, self._acquire_timeout)
-        return self._acquire(wait, (threading.get_ident(),), None)
+        if timeout is None:
+            timeout = self._acquire_timeout
+        else:
+            check_seconds("timeout", timeout, zero=True)
+        return self._acquire(timeout, (threading.get_ident(),), None)
 
     # -- transfers ---------------------------------------------------------------------------------
 
@@ -281,11 +307,10 @@ class FTPPool:
     # -- the pool itself ---------------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
-        """Take a snapshot of what the pool has and did."""
-        clients = self._known()
-        for gate, client in reversed(clients):
-            if gate.address == self._route.current or len(clients) == 1:
-                return gate.stats(client)
+        """Take a snapshot of what the pool has and did, at all addresses of its server."""
+        found = [gate.stats(client) for gate, client in self._known()]
+        if found:
+            return found[0] if len(found) == 1 else total(found)
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
             leased=0, opening=0, closing=0, settling=0, waiting=0,
@@ -309,7 +334,7 @@ class FTPPool:
     @property
     def closed(self) -> bool:
         """True once ``close()`` was called."""
-        return self._closed
+        return bool(self._closed)
 
     def close(self, timeout: float | None = None) -> CloseReport:
         """End all sessions politely, and those that do not end in time without politeness.
@@ -320,15 +345,13 @@ class FTPPool:
         Returns:
             What was ended how; a second call has nothing to do and says so.
         """
-        return self._close(self._or_default(timeout, self._close_timeout), patient=True)
-
-    def _close(self, limit: float, *, patient: bool) -> CloseReport:
+        limit = self._or_default(timeout, self._close_timeout)
         started = time.monotonic()
         with self._lock:
-            self._closed = True
-        _open_pools.discard(self)
+            self._closed = self._closed or "this pool is closed; make a new one"
+        self._estate.settled = True
         reports = [
-            gate.close(client, max(0.0, started + limit - time.monotonic()), patient=patient)
+            gate.close(client, max(0.0, started + limit - time.monotonic()))
             for gate, client in self._known()
         ]
         return CloseReport(
@@ -359,12 +382,7 @@ class FTPPool:
 
     def emit(self, event: Event) -> None:
         """Tell the listener; its errors are logged and go no further."""
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
-            _log.exception("ftppool: on_event failed for %s", type(event).__name__)
+        self._estate.emit(event)
 
     def resolve(self, path: str) -> str:
         """Turn a path relative to the target's directory into one that the server takes."""
@@ -381,6 +399,21 @@ class FTPPool:
             return list(self._clients.items())
 
     def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
+        stay = self._stay
+        if stay is None or time.monotonic() >= stay.until:
+            return self._look_for_one(timeout, threads, cancel)
+        try:
+            return stay.gate.acquire(stay.client, timeout, threads, cancel)
+        except ConnectError:
+            self._stay = None
+            if not self.stats().open:
+                self._route.forget()
+            raise
+
+    def _look_for_one(
+        self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None
+    ) -> Lease:
+        """Ask the route, which address it is; try one after the other if there are more."""
         deadline = time.monotonic() + timeout
         addresses = self._route.addresses(
             min(timeout, self._resolve_timeout), settled=lambda: self.stats().open > 0
@@ -399,29 +432,29 @@ class FTPPool:
                     raise
             else:
                 self._route.current = address
+                client.alternatives = False
+                self._stay = _Stay(time.monotonic() + STAY, gate, client)
                 return lease
         raise AssertionError("bug: no address was tried")
 
     def _client_at(self, gate: Gate) -> Client:
         with self._lock:
             if self._closed:
-                raise PoolClosed("this pool is closed; make a new one")
+                raise PoolClosed(self._closed)
             client = self._clients.get(gate)
             if client is None:
                 client = self._clients[gate] = Client(
                     cap=self._max_per_ip,
                     places=self._driver.places,
                     max_idle=self._max_idle,
-                    name=self.name,
+                    estate=self._estate,
                     user=self._target.user,
                     driver=self._driver,
                     limiter=self._limiter,
                     policy=self.policy,
                     max_lifetime=self._max_lifetime,
                     check_after_idle=self._check_after_idle,
-                    emit=self.emit,
                 )
-                _open_pools.add(self)
             gate.attach(client)  # under the lock: close() comes before this or sees the client
         return client
 
@@ -429,7 +462,7 @@ class FTPPool:
         self, files: Iterable[Input], remote_dir: str, options: UploadBatchOptions
     ) -> BatchReport:
         if self._closed:
-            raise PoolClosed("this pool is closed; make a new one")
+            raise PoolClosed(self._closed)
         lender = _Lender(self, threading.get_ident())
         return run_uploads(
             lender,
@@ -462,6 +495,14 @@ class FTPPool:
         return upload.sent
 
 
+class _Stay(NamedTuple):
+    """Where the last lease came from, and until when the next one comes from there unasked."""
+
+    until: float
+    gate: Gate
+    client: Client
+
+
 class _Lender:
     """The pool as a batch sees it: its workers wait on behalf of the thread that runs the batch."""
 
@@ -480,24 +521,29 @@ class _Lender:
 
 
 def _driver(
-    target: Target, ftp: FTPConfig | None, ssh: SSHConfig | None, timeouts: Timeouts, channels: int
+    target: Target,
+    timeouts: Timeouts,
+    *,
+    ftp: FTPConfig | None,
+    ssh: SSHConfig | None,
+    tls: TLSConfig | ssl.SSLContext | None,
+    channels: int,
 ) -> Driver:
+    if ssh is not None and target.scheme != "sftp":
+        raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
+    if tls is not None and target.scheme in {"ftp", "sftp"}:
+        raise ConfigError(f"tls= has no use with {target.scheme}://: write ftps:// (or ftpsi://)")
     if target.scheme == "sftp":
         if ftp is not None:
             raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
         from ftppool.drivers.sftp import SFTPDriver
 
         return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels)
-    if ssh is not None:
-        raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
-    if target.scheme != "ftp":
-        raise ConfigError(
-            f"{target.scheme}:// is not supported by this version; write ftp:// if the server "
-            "takes plain FTP"
-        )
     from ftppool.drivers.ftp import FTPDriver
+    from ftppool.drivers.tls import TLSPolicy
 
-    return FTPDriver(target, ftp or FTPConfig(), timeouts)
+    policy = None if target.scheme == "ftp" else TLSPolicy(target, tls)
+    return FTPDriver(target, ftp or FTPConfig(), timeouts, policy)
 
 
 def _route(target: Target, driver: Driver) -> Route:
@@ -520,13 +566,22 @@ def _single(source: Source, remote: str) -> Job:
     return job
 
 
-_open_pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()
+_pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()
 
 
-@atexit.register
-def _close_all() -> None:
-    """Say QUIT for pools that the program forgot to close."""
-    for pool in list(_open_pools):
-        with contextlib.suppress(Exception):
-            # Nobody is left who could give a lease back.
-            pool._close(pool._close_timeout, patient=False)
+def _lost(clients: dict[Gate, Client]) -> None:
+    """Nobody has the pool any more: a finalizer, so it only leaves notes."""
+    for gate, client in clients.items():
+        gate.abandon(client)
+
+
+def _after_fork() -> None:
+    """A forked child has no sessions; it makes pools of its own."""
+    for pool in list(_pools):
+        pool._lock = threading.Lock()
+        pool._clients.clear()  # for the finalizer, which has this very object
+        pool._closed = "this pool belongs to the process that made it; make a new one in this one"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -137,6 +137,9 @@ class Waiter:
         """True once there is something to wake up for."""
         return self.place is not None or self.error is not None
 
+    def ring(self) -> None:
+        """Called when it is served: who sleeps meanwhile wakes up."""
+
 
 @dataclass(eq=False, slots=True)
 class Place:
@@ -173,6 +176,16 @@ class Slot:
     def idle(self) -> bool:
         """True if the session is open and nobody has a place of it."""
         return self.state is State.OPEN and all(place.owner is None for place in self.places)
+
+    def fit(self, now: float) -> bool:
+        """True if the session may be lent (again): nothing wants its end."""
+        tenant = self.tenant
+        return not (
+            self.doomed
+            or tenant.closed
+            or self.generation != tenant.generation
+            or now >= self.expires
+        )
 
     @property
     def connected(self) -> bool:

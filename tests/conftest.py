@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import pytest
 
 from ftppool import gate
-from tests.support import install, leaks, servers
+from tests.support import certificates, install, leaks, servers
 from tests.support.asyncsshd import AsyncSSH
 from tests.support.openssh import OpenSSH
-from tests.support.servers import KINDS, Server
+from tests.support.servers import KINDS, SECURE_KINDS, Server
 
 
 class Start(Protocol):
@@ -58,12 +58,17 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start servers; after the test each must hold no connection of ours any more."""
+    """Start servers; after the test each must hold no connection of ours any more.
+
+    OpenSSL trusts their authority as if it were the system's.
+    """
     running: list[Server] = []
     with ExitStack() as stack:
 
         def start_one(kind: str, *, max_per_ip: int | None = None, **options: Any) -> Server:
             require(kind)
+            if "+" in kind:
+                monkeypatch.setenv("SSL_CERT_FILE", str(certificates.write_authority(tmp_path)))
             home = tmp_path / f"home-{len(running)}"
             server = servers.start(
                 kind, max_per_ip=max_per_ip, root=home, workdir=tmp_path, **options
@@ -81,9 +86,25 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             server.wait_idle()
 
 
-@pytest.fixture(params=KINDS)
+_SUMMARY = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def record_summary(request: pytest.FixtureRequest) -> list[str]:
+    """What is appended is printed after the run."""
+    return request.config.stash.setdefault(_SUMMARY, [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what tests have put together for their readers."""
+    for text in config.stash.get(_SUMMARY, []):
+        terminalreporter.write_line("")
+        terminalreporter.write_line(text)
+
+
+@pytest.fixture(params=[*KINDS, *SECURE_KINDS])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Run the test once for each kind of server."""
+    """Run the test once for each kind of server, in clear text and over TLS."""
     return str(request.param)
 
 

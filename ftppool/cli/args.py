@@ -25,9 +25,9 @@ exit codes:
   2    the command line is wrong
   70   a bug in ftppool
   75   only passing failures: run it again
-  77   the login was refused
+  77   the login was refused, or the server's certificate is not trusted
   78   a setting is wrong
-  130  Ctrl-C, 143 SIGTERM: the sessions were ended first
+  130  Ctrl-C, 143 SIGTERM, 129 SIGHUP: the sessions were ended first
 """
 
 
@@ -45,6 +45,8 @@ class Options(argparse.Namespace):
     verify: Literal["size", "none"]
     on_conflict: Literal["overwrite", "skip", "fail"]
     makedirs: bool
+    ca_file: str | None
+    fingerprint: str | None
     quiet: bool
     verbose: bool
 
@@ -67,7 +69,7 @@ def parse(argv: Sequence[str] | None) -> Options:
 def _tree() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ftppool",
-        description="Upload files over FTP with few connections, none of which is left behind.",
+        description="Upload files over FTP(S) with few connections, none of which is left behind.",
         epilog="Begin with 'ftppool demo': it needs no server and no set-up.",
         allow_abbrev=False,
     )
@@ -120,10 +122,19 @@ def _add_put(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> 
         "sources", nargs="+", type=_local, metavar="SRC", help="a local file or directory"
     )
     put.add_argument(
-        "dest", metavar="DEST", help="ftp://user@host[:port]/directory; //directory is absolute"
+        "dest",
+        metavar="DEST",
+        help="ftp://user@host[:port]/directory, or ftps:// (explicit TLS) or ftpsi:// (implicit);"
+        " //directory is absolute",
     )
     _add_limits(put)
     _add_handling(put)
+    put.add_argument(
+        "--ca-file", metavar="PEM", help="with TLS, trust these authorities, not the system's"
+    )
+    put.add_argument(
+        "--fingerprint", metavar="SHA256", help="with TLS, trust the certificate with this SHA-256"
+    )
     talk = put.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
     talk.add_argument("-v", "--verbose", action="store_true", help="say what becomes of each file")

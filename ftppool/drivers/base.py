@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import sys
@@ -21,9 +22,11 @@ __all__ = [
     "Timeouts",
     "Watch",
     "Wire",
+    "drop",
     "reset",
     "shut_down",
     "tune",
+    "wait_for",
 ]
 
 LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -173,11 +176,24 @@ class Wire(Protocol):
             doom: Whatever this borrower used must not be lent again.
         """
 
+    def goodbye(self, within: float) -> None:
+        """Begin :meth:`end` without waiting for an answer, so that many can be ended at once.
+
+        Args:
+            within: Seconds after which :meth:`end` must not wait any more.
+        """
+
     def end(self) -> bool:
         """Say goodbye within the quit time-out and close; True if the server said it too."""
 
     def cut(self) -> None:
         """Break the connection now, from any thread, so that whoever waits on it returns."""
+
+    def disown(self) -> None:
+        """Close a forked child's copies of the descriptors; the parent's session notices nothing.
+
+        No byte, no ``shutdown()``, no call into TLS or SSH state.
+        """
 
 
 class Driver(Protocol):
@@ -205,18 +221,45 @@ def reset(sock: socket.socket) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     except OSError:
-        pass  # not connected any more: close() is all that is left
-    finally:
-        sock.close()
+        pass  # not connected any more: closing is all that is left
+    # Not sock.close(): that of an SSLSocket first makes it a plain one, and another thread that is
+    # about to send would send clear text.
+    drop(sock)
+
+
+def drop(sock: socket.socket) -> None:
+    """Close the descriptor only: what another process has of the connection lives on."""
+    handle = sock.detach()
+    if handle != -1:
+        socket.close(handle)
 
 
 def shut_down(socks: Iterable[socket.socket]) -> None:
     """Wake whoever waits on these sockets; the sockets stay open for their owner to close."""
     for sock in socks:
         try:
-            sock.shutdown(socket.SHUT_RDWR)
+            # Not sock.shutdown(), for the reason given in reset().
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
         except OSError:
             pass  # it was not connected, or is closed already
+
+
+def wait_for(sock: socket.socket, timeout: float, *, to_write: bool = False) -> bool:
+    """Wait until a socket can be read or written.
+
+    Args:
+        timeout: Seconds; 0 only looks.
+        to_write: Wait for room instead of data.
+
+    Returns:
+        True if it can be, which includes EOF and errors; False if the time ran out.
+    """
+    if sys.platform == "win32":
+        reads, writes = ([], [sock]) if to_write else ([sock], [])
+        return any(select.select(reads, writes, [], timeout))
+    poller = select.poll()
+    poller.register(sock, select.POLLOUT if to_write else select.POLLIN)
+    return bool(poller.poll(timeout * 1000))
 
 
 def tune(sock: socket.socket) -> None:

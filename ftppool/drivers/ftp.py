@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
-import select
 import socket
-import sys
+import ssl
 import time
+from typing import Any
 
-from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down, tune
+from ftppool.drivers.base import (
+    Address,
+    OpenFailed,
+    Timeouts,
+    Watch,
+    Wire,
+    drop,
+    shut_down,
+    tune,
+    wait_for,
+)
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
+from ftppool.drivers.ftps_lease import LeasedFTPTLS
 from ftppool.drivers.replies import ReplyReader
-from ftppool.errors import ConfigError, FTPPoolError
+from ftppool.drivers.tls import TLSPolicy, TLSState, clear_text, is_verdict, says_nothing
+from ftppool.errors import ConfigError, FTPPoolError, TLSError
 from ftppool.refusals import Phase, Reply
 from ftppool.target import FTPConfig, Target
 
@@ -27,38 +39,70 @@ LINGER = 1.0
 
 
 class FTPDriver:
-    """Makes FTP sessions of one target."""
+    """Makes FTP sessions of one target, over TLS if it has a `policy`."""
 
     places = 1
     endpoint: tuple[str, int, bool] | None = None
 
-    def __init__(self, target: Target, config: FTPConfig, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        target: Target,
+        config: FTPConfig,
+        timeouts: Timeouts,
+        policy: TLSPolicy | None = None,
+    ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
+        self._policy = policy
+        own = config.ftp_class
+        if policy is None and own is not None and issubclass(own, ftplib.FTP_TLS):
+            raise ConfigError(f"ftp_class={own.__name__} is for TLS: write ftps://, not ftp://")
 
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
         password = self._target.secret()  # the user's own code: its errors are not the server's
         self._check_encodable(password)
         phase = Phase.CONNECT
-        sock: socket.socket | None = None
+        wire: FTPWire | None = None
         try:
             sock = self._connect(address, watch)
             phase = Phase.GREETING
-            wire = FTPWire(self._target, self._config, self._timeouts, sock, address)
+            wire = FTPWire(
+                self._target, self._config, self._timeouts, sock, address, policy=self._policy
+            )
+            if self._policy is not None and self._policy.implicit:
+                wire.secure(watch)
             wire.greet()
             watch.greeted()
             phase = Phase.LOGIN
+            if self._policy is not None and not self._policy.implicit:
+                wire.ask_for_tls()
+                wire.secure(watch)
             wire.log_in(password)
+            if self._policy is not None:
+                wire.protect_data()
             return wire
         except BaseException as error:
-            if sock is not None:
-                sock.close()
             if isinstance(error, ftplib.all_errors):
                 _forget(password, error)
-                raise OpenFailed(_reply(phase, error)) from error
-            raise
+            password = ""  # this frame goes along with the error
+            failure = self._failure(phase, error, wire, address)
+            if wire is not None:
+                wire.drop()
+            if failure is None:
+                raise
+            raise failure from error
+
+    def _failure(
+        self, phase: Phase, error: BaseException, wire: FTPWire | None, address: Address
+    ) -> Exception | None:
+        """Put it in words that the gate understands; None if they are well put already."""
+        if self._policy is not None and isinstance(error, ssl.SSLError) and is_verdict(error):
+            return self._policy.error(error, None if wire is None else wire.sock, str(address))
+        if isinstance(error, ftplib.all_errors):
+            return OpenFailed(_reply(phase, error))
+        return None
 
     def _check_encodable(self, password: str) -> None:
         for what, text in (("user name", self._target.user), ("password", password)):
@@ -73,24 +117,23 @@ class FTPDriver:
             )
 
     def _connect(self, address: Address, watch: Watch) -> socket.socket:
-        if self._config.socket_factory is not None:
-            sock: socket.socket = self._config.socket_factory(
-                (self._target.host, address.port), timeout=self._timeouts.connect
-            )
-            watch.connecting(sock)
+        factory = self._config.socket_factory
+        limit = self._timeouts.connect
+        if factory is not None:
+            sock: socket.socket = factory((self._target.host, address.port), timeout=limit)
         else:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
-            try:
-                watch.connecting(sock)
-                sock.settimeout(self._timeouts.connect)
+        try:
+            watch.connecting(sock)
+            sock.settimeout(limit)
+            if factory is None:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
-            except BaseException:
-                sock.close()
-                raise
-        sock.settimeout(self._timeouts.connect)
-        tune(sock)
+            tune(sock)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
 
@@ -104,6 +147,8 @@ class FTPWire:
         timeouts: Timeouts,
         sock: socket.socket,
         address: Address,
+        *,
+        policy: TLSPolicy | None,
     ) -> None:
         self._target = target
         self._config = config
@@ -115,9 +160,95 @@ class FTPWire:
             target.host,
             target.user,
             timeouts.quit,
+            tls=None if policy is None else TLSState(policy),
         )
+        self._cut = False
+        self._answer_due: float | None = None
 
     # -- the beginning -----------------------------------------------------------------------------
+
+    @property
+    def sock(self) -> socket.socket:
+        """The control connection, as it is now."""
+        return self._control.sock
+
+    def drop(self) -> None:
+        """Close a connection of which no session came."""
+        self._control.sock.close()
+
+    def ask_for_tls(self) -> None:
+        """Send AUTH TLS; without a yes there is no session, in clear text least of all."""
+        try:
+            self._new_handle().voidcmd("AUTH TLS")
+        except ftplib.Error as error:
+            raise self._no_tls(
+                error,
+                "has no TLS here",
+                "write ftpsi:// if it has it on a port of its own (990), or ftp:// if password and"
+                " files may go through the network for everybody to read",
+            ) from error
+        if self._control.reader.buffered:
+            # Read later, they would pass for the server's answers to commands under TLS.
+            raise TLSError(
+                f"{self._address}: somebody has put words behind the answer to AUTH TLS; the"
+                " connection is not safe",
+                phase="tls",
+                address=str(self._address),
+            )
+
+    def secure(self, watch: Watch) -> None:
+        """Put TLS on the connection."""
+        control, policy = self._control, self._policy()
+        limit = self._timeouts.connect
+        deadline = time.monotonic() + limit
+        sock = control.sock = policy.wrap(control.sock)
+        control.reader = ReplyReader(sock, self._config.encoding)
+        watch.connecting(sock)
+        try:
+            said = clear_text(sock, limit) if policy.implicit else None
+            if said is not None and said[0] in "45":
+                raise ftplib.error_temp(said)
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            policy.shake_hands(sock)
+            sock.settimeout(limit)
+        except TimeoutError as error:
+            words = f"connected, but the TLS handshake was not done within {limit:g} s"
+            raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
+        except OSError as error:
+            # An implicit port that ends it before the greeting may be full; else it is trouble.
+            if policy.implicit or is_verdict(error):
+                raise
+            words = f"the connection broke in the TLS handshake ({error})"
+            raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
+
+    def protect_data(self) -> None:
+        """Have the data connections encrypted; without a yes there is no session."""
+        ftp = self._new_handle()
+        assert self._control.tls is not None
+        try:
+            ftp.voidcmd("PBSZ 0")
+            self._control.tls.prot_reply = ftp.voidcmd("PROT P")
+        except ftplib.Error as error:
+            raise self._no_tls(
+                error, "does not encrypt data connections", "nothing goes in clear text"
+            ) from error
+        self._control.tainted = False  # by commands that are not for borrowers
+
+    def _policy(self) -> TLSPolicy:
+        assert self._control.tls is not None
+        return self._control.tls.policy
+
+    def _no_tls(self, error: ftplib.Error, what: str, advice: str) -> Exception:
+        text = str(error)
+        if text[:3] == "421":
+            return error  # the end of the session, for whatever reason
+        return TLSError(
+            f"{self._address} {what}; {advice}: {text}",
+            code=int(text[:3]) if text[:3].isdigit() else None,
+            reply=text,
+            phase="tls",
+            address=str(self._address),
+        )
 
     def greet(self) -> None:
         """Read the server's greeting."""
@@ -140,7 +271,9 @@ class FTPWire:
 
     def looks_alive(self, loan: LeasedFTP | None = None) -> bool:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
-        return self._control.clean and not _readable(self._control.sock)
+        sock = self._control.sock
+        silent = says_nothing(sock) if isinstance(sock, ssl.SSLSocket) else not _readable(sock)
+        return self._control.clean and silent
 
     def check(self, limit: float) -> bool:
         """Send NOOP; the borrower waits, so it must not take long."""
@@ -174,21 +307,35 @@ class FTPWire:
         """End a loan; the object is harmless from now on."""
         clean = self._control.clean and not (self._control.moved and not self._control.home)
         loan._give_back()
-        with contextlib.suppress(OSError):
-            self._control.sock.settimeout(self._timeouts.io)
+        sock = self._control.sock
+        if sock.gettimeout() != self._timeouts.io:  # the borrower may have set one of his own
+            with contextlib.suppress(OSError):
+                sock.settimeout(self._timeouts.io)
         return clean and not doom
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def goodbye(self, within: float) -> None:
+        """Close data connections and send QUIT; the time for the answer runs from now."""
+        within = min(within, self._timeouts.quit)
+        self._answer_due = time.monotonic() + within
+        self._control.leave()
+        if not self._control.said_goodbye:
+            with contextlib.suppress(OSError):
+                self._control.sock.settimeout(max(0.001, within))
+                self._control.sock.sendall(b"QUIT\r\n")
+
     def end(self) -> bool:
         """Close data connections, say QUIT where the server still listens, and close."""
         control = self._control
-        control.leave()
         try:
-            if not control.said_goodbye:
-                control.said_goodbye = self._quit(time.monotonic() + self._timeouts.quit)
+            if self._answer_due is None:
+                self.goodbye(self._timeouts.quit)
+            assert self._answer_due is not None
+            if not control.said_goodbye and not self._cut:
+                control.said_goodbye = self._read_goodbye(self._answer_due)
             if control.said_goodbye:
-                self._read_to_eof()
+                self._read_to_eof(min(time.monotonic() + LINGER, self._answer_due))
         except (OSError, EOFError, ValueError, FTPPoolError):
             pass  # the peer is gone; what counts is that our end is closed
         finally:
@@ -197,15 +344,21 @@ class FTPWire:
 
     def cut(self) -> None:
         """Break control and data connections from any thread."""
-        self._control.tainted = True
+        self._cut = self._control.tainted = True
         self._control.leave()  # with RST: a FIN would tell the server that the file is whole
         shut_down([self._control.sock])
 
-    def _quit(self, deadline: float) -> bool:
-        """Send QUIT and read up to 221; replies that a borrower left unread come first."""
+    def disown(self) -> None:
+        """Close a forked child's copies of control and data connections."""
         control = self._control
-        control.sock.settimeout(max(0.001, deadline - time.monotonic()))
-        control.sock.sendall(b"QUIT\r\n")
+        control.ended = True
+        drop(control.sock)
+        for sock in control.open_data:
+            drop(sock)
+
+    def _read_goodbye(self, deadline: float) -> bool:
+        """Read up to 221; replies that a borrower left unread come first."""
+        control = self._control
         while (left := deadline - time.monotonic()) > 0:
             control.sock.settimeout(left)
             line = control.reader.readline()
@@ -215,21 +368,30 @@ class FTPWire:
                 return False
         return False
 
-    def _read_to_eof(self) -> None:
-        deadline = time.monotonic() + min(LINGER, self._timeouts.quit)
+    def _read_to_eof(self, deadline: float) -> None:
+        sock = self._control.sock
         while (left := deadline - time.monotonic()) > 0:
-            self._control.sock.settimeout(left)
-            if not self._control.sock.recv(4096):
+            sock.settimeout(left)
+            if isinstance(sock, ssl.SSLSocket) and sock.version() is not None:
+                sock.unwrap()  # close_notify both ways; the FIN comes after it
+            elif not sock.recv(4096):
                 return
 
     def _new_handle(self) -> LeasedFTP:
-        ftp = leased_class(self._config.ftp_class)()
+        ftp = self._new_object()
         ftp.encoding = self._config.encoding
         ftp.set_pasv(self._config.passive)
         ftp.trust_server_pasv_ipv4_address = self._config.trust_pasv_address
         ftp.source_address = self._config.source_address
         ftp._take(self._control, self._timeouts.io)
         return ftp
+
+    def _new_object(self) -> LeasedFTP:
+        tls, own = self._control.tls, self._config.ftp_class
+        made: Any = leased_class(LeasedFTP if tls is None else LeasedFTPTLS, own)
+        # Without a context, ftplib would make one: it costs more than all the rest.
+        new: LeasedFTP = made() if tls is None or own else made(context=tls.policy.context)
+        return new
 
 
 def _forget(password: str, error: BaseException) -> None:
@@ -246,7 +408,8 @@ def _reply(phase: Phase, error: BaseException) -> Reply:
     text = str(error)
     if isinstance(error, TimeoutError) and phase is Phase.GREETING:
         # Whoever refuses closes; a server that accepts and says nothing is not reached.
-        return Reply(Phase.CONNECT, None, "connected, but no greeting came in time")
+        words = "connected, but no greeting came in time (as on a port for implicit TLS, ftpsi://)"
+        return Reply(Phase.CONNECT, None, words)
     if isinstance(error, ftplib.Error) and text[:3].isascii() and text[:3].isdigit():
         return Reply(phase, int(text[:3]), text)
     return Reply(phase, None, text or type(error).__name__)
@@ -254,10 +417,6 @@ def _reply(phase: Phase, error: BaseException) -> Reply:
 
 def _readable(sock: socket.socket) -> bool:
     try:
-        if sys.platform == "win32":
-            return bool(select.select([sock], [], [], 0)[0])
-        poller = select.poll()
-        poller.register(sock, select.POLLIN)
-        return bool(poller.poll(0))
+        return wait_for(sock, 0)
     except (OSError, ValueError):
         return True  # closed: as good as an EOF

@@ -238,6 +238,9 @@ class FTPFiles:
         text = legible(str(error))
         code = int(text[:3]) if text[:3].isascii() and text[:3].isdigit() else None
         verdict = classify(Reply(phase, code, text), live=1, worked_before=True)
+        if verdict.rule == "tls-session-reuse" and self._ftp._reuse_worked():
+            # Servers forget TLS sessions in time: a new connection has a new one.
+            return self._lost(path, phase, text)
         kind: type[FTPPoolError] = {
             Kind.STALE: ConnectionLost,
             Kind.BUSY: ServerBusy,

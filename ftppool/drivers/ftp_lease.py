@@ -9,8 +9,8 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp
-from typing import Any, cast
+from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp, parse150
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
@@ -24,6 +24,9 @@ from ftppool.drivers.replies import (
     parse_pasv,
 )
 from ftppool.errors import ConfigError, LeaseReturned
+
+if TYPE_CHECKING:
+    from ftppool.drivers.tls import TLSState
 
 __all__ = ["Control", "DataSocket", "LeasedFTP", "leased_class"]
 
@@ -53,6 +56,8 @@ class DataSocket(socket.socket):
     226 (all four servers measured do).
     """
 
+    __slots__ = ()
+
     @override
     def makefile(self, *args: Any, **kwargs: Any) -> Any:
         # Names in another encoding than the configured one are kept, as in replies.
@@ -72,6 +77,7 @@ class Control:
     """The control connection of one session, and what the borrowers so far have done to it.
 
     Attributes:
+        peer: Address and port of the other end, asked for once: a loan is made for each file.
         outstanding: Commands sent minus final replies read; anything but 0 is out of step.
         tainted: True once something was done that cannot be undone for the next borrower.
         ended: True once the borrower itself has ended the session.
@@ -82,6 +88,7 @@ class Control:
         restarting: True after a REST that no transfer has used yet.
         no_epsv: True once the server has refused EPSV.
         quit_timeout: Seconds for the goodbye.
+        tls: What TLS knows of this session; None in clear text.
     """
 
     sock: socket.socket
@@ -89,6 +96,8 @@ class Control:
     name: str
     user: str
     quit_timeout: float
+    family: int = field(init=False)
+    peer: tuple[str, int] = field(init=False)
     welcome: str = ""
     login_reply: str = ""
     outstanding: int = 0
@@ -100,7 +109,12 @@ class Control:
     moved: bool = False
     restarting: bool = False
     no_epsv: bool = False
-    data: weakref.WeakSet[DataSocket] = field(default_factory=weakref.WeakSet)
+    tls: TLSState | None = None
+    data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
+
+    def __post_init__(self) -> None:
+        self.family = self.sock.family
+        self.peer = self.sock.getpeername()[:2]
 
     @property
     def clean(self) -> bool:
@@ -115,8 +129,10 @@ class Control:
         )
 
     @property
-    def open_data(self) -> list[DataSocket]:
+    def open_data(self) -> list[socket.socket]:
         """Data connections that nobody has closed."""
+        if not self.data:
+            return []
         return [sock for sock in self.data if sock.fileno() != -1]
 
     def leave(self) -> None:
@@ -144,6 +160,8 @@ class LeasedFTP(FTP):
     port: int
     af: int
     timeout: float | None
+    source_address: tuple[str, int] | None
+    passiveserver: bool
     welcome: str | None
     sock: socket.socket | None
     file: Any
@@ -157,9 +175,8 @@ class LeasedFTP(FTP):
         self.sock = control.sock
         self.file = cast("Any", control.reader)
         self.welcome = control.welcome
-        self.af = control.sock.family
-        peer = control.sock.getpeername()
-        self.host, self.port = peer[0], peer[1]
+        self.af = control.family
+        self.host, self.port = control.peer
         self.timeout = timeout
 
     def _give_back(self) -> None:
@@ -272,13 +289,71 @@ class LeasedFTP(FTP):
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
         control = self._held()
-        with _legible(control):
-            sock, size = super().ntransfercmd(cmd, rest)
-        timeout = sock.gettimeout()
-        data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        data.settimeout(timeout)
-        control.data.add(data)
-        return data, size
+        if self.passiveserver:
+            sock, size = self._passive_transfer(control, cmd, rest)
+        else:
+            with _legible(control):
+                sock, size = super().ntransfercmd(cmd, rest)
+        try:
+            return self._adopt_data(sock), size
+        except OSError as error:
+            self._explain(error)
+            raise
+
+    def _passive_transfer(
+        self, control: Control, cmd: str, rest: int | str | None
+    ) -> tuple[socket.socket, int | None]:
+        host, port = self.makepasv()
+        # Known to the session before it is connected: whatever happens, it will be closed.
+        data = DataSocket(self.af)
+        try:
+            control.data.add(data)
+            data.settimeout(self.timeout)
+            if self.source_address is not None:
+                data.bind(self.source_address)
+            data.connect((host, port))
+            with _legible(control):
+                return data, self._begin_transfer(cmd, rest)
+        except BaseException:
+            data.close()
+            raise
+
+    def _begin_transfer(self, cmd: str, rest: int | str | None) -> int | None:
+        """Send the command; the size that the server announces."""
+        if rest is not None:
+            self.sendcmd(f"REST {rest}")
+        reply = self.sendcmd(cmd)
+        if reply[0] == "2":
+            reply = self.getresp()  # some servers say 200 first; see ftplib
+        if reply[0] != "1":
+            raise error_reply(reply)
+        return parse150(reply) if reply[:3] == "150" else None
+
+    def _adopt_data(self, sock: socket.socket) -> socket.socket:
+        """Make a data connection of a socket: every one passes through here.
+
+        The socket is connected and the command that uses it has been sent. Over TLS this is the
+        handshake, bounded by the socket's time-out; see :class:`LeasedFTPTLS`.
+
+        Returns:
+            What the bytes of the file go through. Left by an exception, it closes with RST; else
+            (over TLS) it says close_notify first.
+
+        Raises:
+            OSError: The handshake failed; the socket is closed, the session is tainted, and the
+                server's reply to the command is still to be read.
+        """
+        if not isinstance(sock, DataSocket):
+            sock.__class__ = DataSocket  # one step: no moment in which nobody has the descriptor
+            self._held().data.add(cast("DataSocket", sock))
+        return sock
+
+    def _explain(self, error: OSError) -> None:
+        """A handshake failed: raise the server's reply, which has the reason, if it gave one."""
+
+    def _reuse_worked(self) -> bool:
+        """True if a data connection of this session has resumed its TLS session before."""
+        return False
 
     @override
     def makepasv(self) -> tuple[str, int]:
@@ -412,13 +487,14 @@ def _legible(control: Control) -> Iterator[None]:
         raise
 
 
-_classes: dict[type[FTP], type[LeasedFTP]] = {FTP: LeasedFTP}
+def leased_class(lent: type[LeasedFTP], base: type[FTP] | None) -> type[LeasedFTP]:
+    """Return the class that is lent, on top of the user's own subclass of ftplib's if given."""
+    if base is None or issubclass(lent, base):
+        return lent
+    if (lent, base) not in _classes:
+        made = types.new_class(f"Leased{base.__name__}", (lent, base))
+        _classes[lent, base] = cast("type[LeasedFTP]", made)
+    return _classes[lent, base]
 
 
-def leased_class(base: type[FTP] | None) -> type[LeasedFTP]:
-    """Return :class:`LeasedFTP`, on top of the user's own subclass of ``ftplib.FTP`` if given."""
-    base = base or FTP
-    if base not in _classes:
-        made = types.new_class(f"Leased{base.__name__}", (LeasedFTP, base))
-        _classes[base] = cast("type[LeasedFTP]", made)
-    return _classes[base]
+_classes: dict[tuple[type[LeasedFTP], type[FTP]], type[LeasedFTP]] = {}

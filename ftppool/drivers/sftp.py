@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 
 import paramiko
@@ -79,13 +80,14 @@ class SFTPWire:
         self._address = address
         self._spare: deque[SFTPChannel] = deque()
         self._waste: deque[SFTPChannel] = deque()
+        self._all: weakref.WeakSet[SFTPChannel] = weakref.WeakSet()
         self._closed_one = float("-inf")
         self._dead = False
+        self._disowned = False
 
     def open_first(self) -> None:
         """Open the channel without which the session is of no use."""
-        limit = self._timeouts.io
-        self._spare.append(open_channel(self._transport, self._stream, limit, limit))
+        self._spare.append(self._new_channel(self._timeouts.io))
 
     # -- one loan after another --------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class SFTPWire:
             self._closed_one = time.monotonic()
         while True:
             try:
-                return open_channel(self._transport, self._stream, self._timeouts.io, limit)
+                return self._new_channel(limit)
             except paramiko.SSHException as error:
                 # Of several that are refused at once, paramiko gives its exception to one only.
                 refused = isinstance(error, paramiko.ChannelException)
@@ -147,6 +149,11 @@ class SFTPWire:
                     raise PlaceRefused(Reply(Phase.CHANNEL, None, str(error))) from error
                 time.sleep(0.02)  # the server may still count the one that was closed just now
 
+    def _new_channel(self, limit: float) -> SFTPChannel:
+        place = open_channel(self._transport, self._stream, self._timeouts.io, limit)
+        self._all.add(place)
+        return place
+
     def files(self, loan: LeasedSFTP) -> SFTPFiles:
         """The file calls."""
         return SFTPFiles(loan._held(), self._address, fsync=self._config.fsync)
@@ -155,7 +162,7 @@ class SFTPWire:
         """End a loan; a spoiled channel is replaced, the connection lives while it is alive."""
         place = loan._place
         loan._give_back()
-        if place is not None:
+        if place is not None and not self._disowned:
             if place.clean and not doom:
                 place.channel.settimeout(self._timeouts.io)
                 self._spare.append(place)
@@ -171,12 +178,24 @@ class SFTPWire:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def goodbye(self, within: float) -> None:
+        """Say that we disconnect, without waiting for an answer."""
+        if self.looks_alive():
+            self._connection.goodbye(min(within, self._timeouts.quit))
+
     def end(self) -> bool:
         """Say that we disconnect, wait for the server to hang up, close; all in bounded time."""
         if self._dead:
             self._connection.close()
             return False
         return self._connection.end(self._timeouts.quit)
+
+    def disown(self) -> None:
+        """In a forked child: let go of the parent's connection and all its channels."""
+        self._dead = self._disowned = True
+        for place in self._all:
+            place.disown()
+        self._connection.disown()
 
     def cut(self) -> None:
         """Break the connection now, from any thread."""

@@ -8,6 +8,7 @@ after the other: what either has left open or unread is counted here.
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -136,6 +137,12 @@ class SFTPChannel:
         """Make it unusable and wake whoever waits on it, from any thread and without I/O."""
         self.broken = True
         self.channel.in_buffer.close()
+
+    def disown(self) -> None:
+        """In a forked child: no finalizer may wait for a lock that a thread of the parent had."""
+        self.broken = True
+        self.channel.lock = threading.Lock()
+        self.channel.closed = True
 
     # -- requests and replies ----------------------------------------------------------------------
 

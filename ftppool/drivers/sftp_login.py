@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from dataclasses import dataclass, field, replace
 
 import paramiko
-from paramiko.common import cMSG_DISCONNECT
 from paramiko.ssh_exception import IncompatiblePeer
 
 from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, tune
@@ -22,7 +22,6 @@ from ftppool.sshconfig import SSHConfig
 
 __all__ = ["Connection", "Opening"]
 
-BY_APPLICATION = 11
 JOIN = 2.0
 """Seconds for paramiko's thread to end once its socket is closed."""
 ERRORS = (OSError, EOFError, paramiko.SSHException)
@@ -35,13 +34,23 @@ class Connection:
     stream: Stream
     transport: Transport
     jumps: list[Connection] = field(default_factory=list)
+    due: float | None = None
 
     def cut(self) -> None:
         """Break it now, from any thread."""
         for connection in (*self.jumps[:1], self):
             connection.stream.cut()
 
-    def end(self, timeout: float) -> bool:
+    def goodbye(self, within: float) -> None:
+        """Say that we disconnect; the server has `within` seconds from now to hang up."""
+        if self.due is None:
+            self.due = time.monotonic() + within
+            # Whoever is stuck in a send gives up soon; the goodbye comes behind him.
+            self.stream.limit = within
+            with contextlib.suppress(*ERRORS):  # the peer is gone
+                self.transport.disconnect(within)
+
+    def end(self, within: float) -> bool:
         """Say that we disconnect, wait for the server to hang up, close; the jump hosts after it.
 
         Returns:
@@ -49,21 +58,20 @@ class Connection:
         """
         polite = False
         if self.transport.is_active():
-            # Whoever is stuck in a send gives up soon; the farewell comes behind him.
-            self.stream.limit = timeout
-            farewell = threading.Thread(
-                target=self._disconnect, name="ftppool-ssh-bye", daemon=True
-            )
-            try:
-                farewell.start()
-            except RuntimeError:
-                self._disconnect()  # the interpreter is about to exit
-            self.transport.join(timeout)
+            self.goodbye(within)
+            assert self.due is not None
+            self.transport.join(max(0.0, self.due - time.monotonic()))
             polite = not (self.transport.is_alive() or self.stream.broken)
         self._close()
         for jump in reversed(self.jumps):
-            jump.end(timeout)
+            jump.end(within)
         return polite
+
+    def disown(self) -> None:
+        """In a forked child: close the descriptor and touch nothing that a thread had locked."""
+        for connection in (self, *self.jumps):
+            connection.transport.disown()
+            connection.stream.disown()
 
     def close(self) -> None:
         """Close it and those below it, without a word."""
@@ -76,15 +84,6 @@ class Connection:
         self.stream.close()
         if self.transport.ident is not None:
             self.transport.join(JOIN)
-
-    def _disconnect(self) -> None:
-        message = paramiko.Message()
-        message.add_byte(cMSG_DISCONNECT)
-        message.add_int(BY_APPLICATION)
-        message.add_string("disconnected by user")
-        message.add_string("")
-        with contextlib.suppress(*ERRORS):  # the peer is gone
-            self.transport.packetizer.send_message(message)
 
 
 class _Refused(Exception):

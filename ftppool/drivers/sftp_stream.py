@@ -6,16 +6,18 @@ import contextlib
 import logging
 import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 import paramiko
+from paramiko.common import cMSG_DISCONNECT
 from paramiko.packet import Packetizer
 from typing_extensions import override
 
-from ftppool.drivers.base import shut_down
+from ftppool.drivers.base import drop, shut_down
 
 __all__ = ["Stream", "Transport"]
 
+BY_APPLICATION = 11
 READ_AHEAD = 128 * 1024
 
 
@@ -115,6 +117,12 @@ class Stream:
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             self._sock.close()  # a channel of the jump host
 
+    def disown(self) -> None:
+        """In a forked child: close the descriptor, without a word to the peer."""
+        self._closed = True
+        if isinstance(self._sock, socket.socket):
+            drop(self._sock)
+
     def close(self) -> None:
         """Close; a second call does nothing."""
         if not self._closed:
@@ -126,6 +134,16 @@ class Stream:
 
 class _Packetizer(Packetizer):
     """Watches the handshake's time without the timer thread that outlives a failed one."""
+
+    def send_soon(self, message: paramiko.Message, within: float) -> None:
+        """Send, unless another thread does not come to an end with its own message."""
+        lock = getattr(self, "_Packetizer__write_lock", None)  # reentrant
+        if lock is None or lock.acquire(timeout=within):
+            try:
+                self.send_message(message)
+            finally:
+                if lock is not None:
+                    lock.release()
 
     _handshake_ends = float("inf")
 
@@ -169,6 +187,19 @@ class Transport(paramiko.Transport):
     def _log(self, level: int, msg: Any, *args: Any) -> None:
         # What went wrong is raised as an error of ours; its traceback must not reach a cron mail.
         super()._log(min(level, logging.DEBUG), msg, *args)  # type: ignore[misc]
+
+    def disown(self) -> None:
+        """In a forked child, which has no such thread: channels that are lost say nothing."""
+        self.active: bool = False
+
+    def disconnect(self, within: float) -> None:
+        """Say goodbye; another thread that is sending may take `within` seconds."""
+        message = paramiko.Message()
+        message.add_byte(cMSG_DISCONNECT)
+        message.add_int(BY_APPLICATION)
+        message.add_string("disconnected by user")
+        message.add_string("")
+        cast("_Packetizer", self.packetizer).send_soon(message, within)
 
     def _parse_disconnect(self, message: paramiko.Message) -> None:
         message.get_int()

@@ -18,10 +18,10 @@ from ftppool.events import Event, FileQueued
 from ftppool.inputs import Input
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import KINDS, Server
+from tests.support.servers import ALL_KINDS, KINDS, Server
 
 
-@pytest.fixture(params=[*KINDS, "openssh"])
+@pytest.fixture(params=ALL_KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     """Run the test once for each kind of server, SFTP too."""
     return str(request.param)
@@ -261,7 +261,7 @@ def test_a_file_is_not_lost_where_the_server_renames_nothing(start: Start) -> No
     assert tree_of(server.home) == {"good": b"old"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS)  # in clear text: the relay must understand the replies
 @pytest.mark.parametrize("lost", ["226", "250", "350", "213"])
 def test_a_lost_reply_is_settled_on_another_session(
     start: Start, kind: str, lost: str, tmp_path: Path

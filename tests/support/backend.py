@@ -36,6 +36,10 @@ class Spec:
     idle_timeout: float | None = None
     """Seconds."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    certificate: Path | None = None
+    """PEM file with certificate and key: TLS is required then, with session reuse."""
+    implicit: bool = False
+    """TLS from the first byte."""
 
 
 class Backend(Protocol):

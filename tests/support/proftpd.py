@@ -75,6 +75,15 @@ class Proftpd:
         directives = self._directives(spec)
         if spec.max_per_ip is not None:
             directives[limit] = spec.max_per_ip
+        if spec.certificate is not None:
+            options = {
+                "TLSEngine": "on",
+                "TLSRequired": "on",
+                "TLSRSACertificateFile": spec.certificate,
+                "TLSRSACertificateKeyFile": spec.certificate,
+                "TLSLog": spec.folder / "tls.log",
+                **({"TLSOptions": "UseImplicitSSL"} if spec.implicit else {}),
+            } | options
         directives |= options
         loads = [
             f"LoadModule {module}"

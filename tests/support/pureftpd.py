@@ -89,6 +89,8 @@ class PureFtpd:
             switches += [limit, str(number)]
         if spec.idle_timeout is not None:
             switches += ["-I", str(math.ceil(spec.idle_timeout / 60))]
+        if spec.certificate is not None:
+            switches += ["-Y", "2", "-2", str(spec.certificate)]
         return [*switches, *spec.options.get("arguments", [])]
 
     def census(self) -> Census:

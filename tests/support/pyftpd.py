@@ -26,7 +26,9 @@ class Pyftpd:
 
     Options: ``max_cons`` (sockets of all sorts), ``auth_failed_timeout`` (0 seconds; the library's
     own is 3), ``data_timeout`` (seconds), ``perm`` (the library's letters), ``threaded`` (a
-    thread for each session, with a race after QUIT that the default does not have).
+    thread for each session, with a race after QUIT that the default does not have), ``forgets``
+    (over TLS: how many data connections of a control connection it takes until it answers as
+    ProFTPD does when its cache has dropped the TLS session).
     """
 
     user = USER
@@ -49,6 +51,8 @@ class Pyftpd:
             "data_timeout": 300,
             "perm": "elradfmwMT",
             "threaded": False,
+            "certificate": None if spec.certificate is None else str(spec.certificate),
+            "forgets": None,
         }
         unknown = spec.options.keys() - settings.keys()
         if unknown:

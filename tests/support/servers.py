@@ -1,4 +1,4 @@
-"""Start real FTP and SSH servers on loopback and count what they see.
+"""Start real FTP servers on loopback and count what they see.
 
 Example::
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import asyncsshd, openssh, proftpd, pureftpd, pyftpd, vsftpd
+from . import asyncsshd, certificates, openssh, proftpd, pureftpd, pyftpd, vsftpd
 from .backend import HOST, PASSWORD, Backend, Spec
 from .census import Census
 from .processes import claim_ports, connections_to
@@ -33,6 +33,11 @@ _KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = 
 }
 KINDS = tuple(kind for kind in _KINDS if "ssh" not in kind)
 """The FTP servers."""
+SECURE_KINDS = ("vsftpd+tls", "proftpd+tls", "pyftpdlib+tls")
+"""They take nothing in clear text; the first two want data connections to resume a session."""
+ALL_KINDS = (*KINDS, *SECURE_KINDS, "openssh")
+"""In clear text, over TLS and over SSH."""
+_SCHEMES = {"": "ftp", "tls": "ftps", "implicit": "ftpsi"}
 _POLL = 0.003
 
 
@@ -44,6 +49,7 @@ class Server:
     home: Path
     """Where uploaded files land."""
     backend: Backend
+    scheme: str = "ftp"
     host: str = HOST
     password: str = PASSWORD
 
@@ -62,12 +68,11 @@ class Server:
         """Address and credentials as ``ftp://user:password@host:port``; sshd has a key instead."""
         if self.kind == "openssh":
             return f"sftp://{self.user}@{self.host}:{self.port}"
-        scheme = "sftp" if self.kind == "asyncssh" else "ftp"
-        return f"{scheme}://{self.user}:{self.password}@{self.host}:{self.port}"
+        return f"{self.scheme}://{self.user}:{self.password}@{self.host}:{self.port}"
 
     def at(self, directory: str) -> str:
         """Return the URL of a directory below the login directory."""
-        return f"{self.url}/{'~/' if self.url.startswith('sftp:') else ''}{directory}"
+        return f"{self.url}/{'~/' if self.scheme == 'sftp' else ''}{directory}"
 
     def behind(self, port: int) -> str:
         """Return the URL of another port that leads here, such as a relay's; its key is known."""
@@ -129,7 +134,7 @@ class Server:
 
 def available(kind: str) -> str | None:
     """Return why a server of `kind` cannot be had here, None if it can."""
-    return _KINDS[kind][0]()
+    return _KINDS[kind.partition("+")[0]][0]()
 
 
 def start(
@@ -140,17 +145,21 @@ def start(
     workdir: Path,
     idle_timeout: float | None = None,
     options: Mapping[str, Any] | None = None,
+    certificate: Path | None = None,
 ) -> Server:
     """Start a server and return it listening.
 
     Args:
-        kind: One of `KINDS`, ``openssh`` or ``asyncssh``.
-        max_per_ip: Its limit of connections from one address, None for no limit; sshd has none.
+        kind: One of `KINDS`, ``openssh`` or ``asyncssh``; an FTP server with ``+tls`` behind it for
+            explicit TLS, ``+implicit`` for implicit TLS, both from the authority in `certificates`
+            unless there is a `certificate`.
+        max_per_ip: Its limit of connections from one address, None for no limit.
         root: The folder it serves; made if missing.
         workdir: Where its configuration and logs go, in a folder of its own.
         idle_timeout: Seconds after which it ends an idle session: whole seconds for vsftpd and
             ProFTPD, whole minutes for Pure-FTPd.
         options: What the kind's class says.
+        certificate: PEM file with certificate and key.
 
     Raises:
         ChildError: it did not start.
@@ -160,7 +169,14 @@ def start(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workdir.resolve()))
-        spec = Spec(ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}))
-        return Server(kind, root, _KINDS[kind][1](spec))
+        kind, _, tls = kind.partition("+")
+        if tls and certificate is None:
+            certificate = certificates.write_certificate(folder)
+        spec = Spec(
+            ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}),
+            certificate, tls == "implicit",
+        )  # fmt: skip
+        scheme = "sftp" if "ssh" in kind else _SCHEMES[tls]
+        return Server(kind, root, _KINDS[kind][1](spec), scheme)
     finally:
         ports.claim.close()  # the server's supervisor has a copy

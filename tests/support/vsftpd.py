@@ -23,6 +23,16 @@ from .census import Census, Visit, tally
 
 _LINE = re.compile(r"\[pid (\d+)\] (?:\[[^\]]*\] )?(.*)")
 
+_TLS: dict[str, object] = {
+    "ssl_enable": "YES",
+    "allow_anon_ssl": "YES",
+    "force_anon_logins_ssl": "YES",
+    "force_anon_data_ssl": "YES",
+    "require_ssl_reuse": "YES",
+    "strict_ssl_read_eof": "YES",
+    "ssl_ciphers": "HIGH",
+}
+
 
 def available() -> str | None:
     """Return why there is no vsftpd here, None if there is."""
@@ -86,6 +96,9 @@ class Vsftpd:
         }
         if spec.idle_timeout is not None:
             settings["idle_session_timeout"] = max(1, round(spec.idle_timeout))
+        if spec.certificate is not None:
+            settings |= _TLS | {"rsa_cert_file": spec.certificate}
+            settings["implicit_ssl"] = "YES" if spec.implicit else "NO"
         return settings | dict(spec.options)
 
     def census(self) -> Census:

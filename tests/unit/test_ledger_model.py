@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
 from types import FrameType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
@@ -109,8 +109,12 @@ def picked(things: list[T], pick: int) -> T:
     return things[pick % len(things)]
 
 
-def snapshot(ledger: Ledger) -> tuple[object, ...]:
-    """Everything that a pump could change, or looks at."""
+def snapshot(ledger: Ledger, *, notes: bool = True) -> tuple[object, ...]:
+    """Everything that a pump could change, or looks at.
+
+    The `notes` that a pump makes of whom nothing can help, and of work for the dispatcher, may be
+    out of date: they need not tell of what is no more.
+    """
     slots = [
         [getattr(slot, field.name) for field in dataclasses.fields(slot) if field.name != "places"]
         + [(place, place.owner) for place in slot.places]
@@ -124,6 +128,7 @@ def snapshot(ledger: Ledger) -> tuple[object, ...]:
     plain = {
         name: list(value) if isinstance(value, Iterable) else value
         for name, value in vars(ledger).items()
+        if notes or name not in {"_stuck", "_surplus", "busy"}
     }
     return slots, waiters, terms, plain
 
@@ -173,10 +178,11 @@ class World:
         self.result: object = None
         self.tenants: list[Tenant] = []
         # Borrowers: who waits, in order of arrival; whose call was torn and whose `finally` is yet
-        # to come; who holds what; what finalizers have noted.
+        # to come; who holds what; who looks at what he took; what finalizers have noted.
         self.queue: list[Waiter] = []
         self.torn: set[Waiter] = set()
         self.held: list[tuple[Place, Loan]] = []
+        self.looking: list[tuple[Place, Loan]] = []
         self.mailbox: list[tuple[Place, Loan]] = []
         # The gate: jobs that it has claimed, and what it has of the limiter.
         self.jobs: list[Slot] = []
@@ -224,8 +230,50 @@ class World:
     # -- borrowers: what Gate.acquire() and Lease do -----------------------------------------------
 
     def free_threads(self) -> list[int]:
-        busy = {waiter.threads[0] for waiter in self.queue}
+        busy: set[Hashable] = {waiter.threads[0] for waiter in self.queue}
+        busy |= {loan.thread for _, loan in self.looking}
         return [thread for thread in THREADS if thread not in busy]
+
+    def take(self, tenant: Tenant, *, line: Line = None, late: float = 0.0) -> None:
+        """What it gives is what the queue would have given."""
+        loan, alone = Loan(self.free_threads()[0]), not self.ledger.waiters
+        future, ghost = copy.deepcopy((self.ledger, Waiter(tenant, (loan.thread,), self.now)))
+        future.wait(ghost, self.now)
+        if not self.do("take", tenant, loan, line=line, late=late, pumps=False):
+            self.mailbox += [(place, loan) for place in self.places_of(loan)]
+            return
+        place = cast("Place | None", self.result)
+        assert alone or place is None, "overtook those who wait"
+        if not late and not self.stale and alone:
+            gift = ghost.place and future.slots.index(ghost.place.slot)
+            assert gift == (place and self.ledger.slots.index(place.slot))
+        if place is not None:
+            assert self.places_of(loan) == [place]
+            assert place.slot.tenant is tenant
+            assert place.slot.fit(self.now - late)
+            self.looking.append((place, loan))
+
+    def places_of(self, loan: Loan) -> list[Place]:
+        places = [place for slot in self.ledger.slots for place in slot.places]
+        return [place for place in places if place.owner is loan]
+
+    def begin(self, place: Place, loan: Loan) -> None:
+        """What he took looks alive."""
+        self.looking.remove((place, loan))
+        self.held.append((place, loan))
+
+    def queue_again(self, place: Place, loan: Loan, *, line: Line = None) -> Waiter:
+        """What he took proved dead. Nobody waited when he took it, so all others come after him."""
+        owned, waiter = place.owner is loan, Waiter(place.slot.tenant, (loan.thread,), self.now)
+        self.looking.remove((place, loan))
+        self.queue.insert(0, waiter)
+        if not self.do("queue_again", waiter, place, loan, line=line):
+            self.torn.add(waiter)
+            self.mailbox += [(place, loan) for place in self.places_of(loan)]
+        elif self._is_told_of_a_deadlock(waiter):
+            self.torn.add(waiter)
+        assert not owned or place.slot.doomed or place.owner is loan, "a dead session may be lent"
+        return waiter
 
     def enter(
         self, tenant: Tenant, *threads: Hashable, line: Line = None, late: float = 0.0
@@ -233,7 +281,8 @@ class World:
         self.read_mailbox()
         waiter = Waiter(tenant, threads or (self.free_threads()[0],), self.now)
         self.queue.append(waiter)
-        if not self.do("wait", waiter, line=line, late=late, pumps=not tenant.closed):
+        pumps = not tenant.closed and tenant not in self.ledger._stuck
+        if not self.do("wait", waiter, line=line, late=late, pumps=pumps):
             self.torn.add(waiter)
         elif tenant.closed:
             assert isinstance(waiter.error, PoolClosed)
@@ -313,7 +362,7 @@ class World:
         """A lease ends. If that is torn, it will be ended again, or is `lost`."""
         owned = place.owner is loan
         self.held.remove((place, loan))
-        done = self.do("release", place, loan, doom=doom, line=line, pumps=owned)
+        done = self.do("release", place, loan, doom=doom, line=line, pumps=owned and doom)
         if owned and doom:
             assert place.slot.doomed or place.owner is loan, "a session not clean may be lent"
         if not done:
@@ -352,6 +401,7 @@ class World:
             self.permits.add(slot)
             self.jobs.append(slot)
         assert not list(self.ledger.claim_jobs()), "a job was handed out twice"
+        assert not self.ledger.busy
 
     def claimed(self, state: State) -> list[Slot]:
         self.claim()
@@ -469,6 +519,8 @@ class World:
         for waiter in list(self.torn):
             self.leave(waiter)
         for _ in range(20):
+            while self.looking:
+                self.begin(*self.looking[0])
             while self.held:
                 self.give_back(*self.held[0])
             self.work()
@@ -620,7 +672,7 @@ class World:
                     assert slot.state is State.OPEN
                     owners[place.owner] += 1
         assert set(owners.values()) <= {1}, "one owner has two places"
-        loans = {loan for _, loan in self.held + self.mailbox}
+        loans = {loan for _, loan in self.held + self.looking + self.mailbox}
         for owner in owners:
             known = owner in loans if isinstance(owner, Loan) else owner in self.queue
             assert known or (isinstance(owner, Waiter) and not owner.alive)
@@ -680,14 +732,18 @@ class World:
         """Nor does one at any time before the next deadline: who sleeps until it misses nothing."""
         if self.stale:
             return
-        before = snapshot(self.ledger)
+        jobs = [slot for slot in self.ledger.slots if slot.state in {State.OPENING, State.CLOSING}]
+        assert self.ledger.busy or all(slot.claimed for slot in jobs)
+        before = snapshot(self.ledger, notes=False)
+        surplus = self.ledger._surplus
         served = self.ledger.pump(self.now)
-        assert snapshot(self.ledger) == before
+        assert snapshot(self.ledger, notes=False) == before
+        assert surplus >= self.ledger._surplus, "a session beyond the cap would be lent again"
         assert served == [waiter for waiter in self.ledger.waiters if waiter.served]
         deadline = self.ledger.next_deadline(self.now)
         assert deadline is None or deadline > self.now
         self.ledger.pump(self.now + 50.0 if deadline is None else (self.now + deadline) / 2)
-        assert snapshot(self.ledger) == before
+        assert snapshot(self.ledger, notes=False) == before
 
     def check_the_counts(self) -> None:
         ledger = self.ledger
@@ -757,6 +813,20 @@ class LedgerMachine(RuleBasedStateMachine):
         if caller is not None:
             threads.append(picked(list(THREADS), caller))
         self.world.enter(self.pick_pool(pool), *threads, line=line, late=late)
+
+    @precondition(lambda self: self.world.free_threads())
+    @rule(pool=PICK, late=LATE, line=LINE)
+    def take(self, pool: int, late: float, line: int | None) -> None:
+        self.world.take(self.pick_pool(pool), late=late, line=line)
+
+    @precondition(lambda self: self.world.looking)
+    @rule(pick=PICK, alive=st.booleans(), line=LINE)
+    def look_at_what_was_taken(self, pick: int, alive: bool, line: int | None) -> None:
+        place, loan = picked(self.world.looking, pick)
+        if alive:
+            self.world.begin(place, loan)
+        else:
+            self.world.queue_again(place, loan, line=line)
 
     @rule(pools=st.lists(PICK, min_size=2, max_size=4))
     def crowd(self, pools: list[int]) -> None:
@@ -945,6 +1015,47 @@ def crowded(places: int) -> World:
     world.now += 1.0
     world.stale = True
     return world
+
+
+def calm(places: int) -> World:
+    """A pool with one session in use and one that is free, and nobody who waits."""
+    world = World(places)
+    tenant = world.pool(3)
+    for number in range(2 * places):
+        world.enter(tenant, f"holder {number}")
+        world.work()
+    for place, loan in world.held[places:]:
+        world.give_back(place, loan)
+    return world
+
+
+def take_and_look(world: World, line: Line) -> None:
+    world.take(world.tenants[0])
+    world.queue_again(*world.looking[0], line=line)
+
+
+BEFORE_THE_QUEUE: dict[str, Callable[[World, Line], object]] = {
+    "take": lambda world, line: world.take(world.tenants[0], line=line),
+    "queue again": take_and_look,
+}
+
+
+@pytest.mark.parametrize("places", [1, 3])
+@pytest.mark.parametrize("name", BEFORE_THE_QUEUE)
+def test_after_an_interrupt_of_a_borrower_who_need_not_wait_one_pump_repairs_everything(
+    name: str, places: int
+) -> None:
+    world = calm(places)
+    stores = StoreFinder(world.ledger)
+    BEFORE_THE_QUEUE[name](world, stores)
+    assert len(stores.found) >= 2
+    for line in stores.found:
+        world = calm(places)
+        BEFORE_THE_QUEUE[name](world, line)
+        assert world.interrupted
+        world.dispatch()
+        world.check_all()
+        world.finish()
 
 
 def held_by(world: World, tenant: Tenant) -> tuple[Place, Loan]:

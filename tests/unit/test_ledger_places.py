@@ -39,14 +39,19 @@ def lend(ledger: Ledger, tenant: Tenant, thread: object = 1) -> tuple[Place, Loa
     return ledger.accept(waiter, loan, NOW), loan
 
 
+def refuse(ledger: Ledger, waiter: Waiter) -> None:
+    assert waiter.place is not None
+    ledger.place_refused(waiter.place, waiter, NOW)
+
+
 def test_a_place_that_the_server_refuses_is_gone_and_its_waiter_keeps_his_turn() -> None:
     ledger, tenant = Ledger(), Tenant(cap=1, places=3, proven=True)
     held = lend(ledger, tenant)
     first, second = wait(ledger, tenant), wait(ledger, tenant)
-    ledger.place_refused(first, NOW)
+    refuse(ledger, first)
     assert tenant.places == 2
     assert not first.served
-    ledger.place_refused(second, NOW)
+    refuse(ledger, second)
     assert tenant.places == len(ledger.slots[0].places) == 1
     ledger.release(*held, NOW)
     assert first.place is held[0]
@@ -58,7 +63,7 @@ def test_the_next_connection_has_as_many_places_as_the_server_allowed() -> None:
     lend(ledger, tenant)
     lend(ledger, tenant)
     third = wait(ledger, tenant)
-    ledger.place_refused(third, NOW)
+    refuse(ledger, third)
     opened(ledger)
     assert [len(slot.places) for slot in ledger.slots] == [2, 2]
     assert third.place is not None
@@ -68,8 +73,8 @@ def test_the_next_connection_has_as_many_places_as_the_server_allowed() -> None:
 def test_a_session_without_a_single_place_is_ended() -> None:
     ledger, tenant = Ledger(), Tenant(cap=1, places=2, proven=True)
     waiter = wait(ledger, tenant)
-    ledger.place_refused(waiter, NOW)
-    ledger.place_refused(waiter, NOW)
+    refuse(ledger, waiter)
+    refuse(ledger, waiter)
     assert state(ledger.slots[0]) == "closing"
     assert tenant.places == 1
     assert not waiter.served
@@ -78,9 +83,25 @@ def test_a_session_without_a_single_place_is_ended() -> None:
 def test_a_place_that_was_revoked_meanwhile_is_not_taken_for_refused() -> None:
     ledger, tenant = Ledger(), Tenant(cap=1, places=2, proven=True)
     waiter = wait(ledger, tenant)
+    place = waiter.place
+    assert place is not None
     ledger.revoke(ledger.slots[0], NOW)
-    ledger.place_refused(waiter, NOW)
+    ledger.place_refused(place, waiter, NOW)
     assert tenant.places == 2
+
+
+def test_who_took_a_place_that_is_refused_goes_to_the_head_of_the_queue() -> None:
+    ledger, tenant = Ledger(), Tenant(cap=1, places=2, proven=True)
+    held = lend(ledger, tenant)
+    loan = Loan()
+    place = ledger.take(tenant, loan, NOW)
+    assert place is not None
+    late, early = wait(ledger, tenant), Waiter(tenant, (1,), NOW)
+    ledger.queue_again(early, place, loan, NOW, refused=True)
+    assert tenant.places == 1
+    assert late.place is None
+    ledger.release(*held, NOW)
+    assert early.place is held[0]
 
 
 def test_of_too_many_shared_sessions_one_takes_nobody_in_any_more() -> None:

@@ -26,6 +26,7 @@ class Handler(FTPHandler):  # type: ignore[misc]
 
     count = 0
     diary = -1
+    forgets: int | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         Handler.count += 1
@@ -53,6 +54,16 @@ class Handler(FTPHandler):  # type: ignore[misc]
     def on_login_failed(self, username: str, password: str) -> None:
         self.note("login_failed")
 
+    def ftp_STOR(self, file: str, mode: str = "w") -> None:
+        self.stored = getattr(self, "stored", 0) + 1
+        if self.forgets is not None and self.stored > self.forgets:
+            self._shutdown_connecting_dtp()
+            if self.data_channel is not None:
+                self.data_channel.close()
+            self.respond("425 Unable to build data connection: Operation not permitted")
+        else:
+            super().ftp_STOR(file, mode)
+
     def ftp_QUIT(self, line: str) -> None:
         self.note("quit")
         super().ftp_QUIT(line)
@@ -70,7 +81,17 @@ def make_server(settings: dict[str, Any]) -> Any:
     authorizer.add_user(
         settings["user"], settings["password"], settings["home"], perm=settings["perm"]
     )
-    handler = Handler
+    handler: type[Handler] = Handler
+    if settings["certificate"] is not None:
+        from pyftpdlib.handlers import TLS_FTPHandler
+
+        class TLSHandler(Handler, TLS_FTPHandler):  # type: ignore[misc]
+            """The same over TLS."""
+
+        handler = TLSHandler
+        handler.certfile = settings["certificate"]
+        handler.tls_control_required = handler.tls_data_required = True
+        handler.forgets = settings["forgets"]
     handler.authorizer = authorizer
     handler.timeout = settings["timeout"]
     handler.auth_failed_timeout = settings["auth_failed_timeout"]

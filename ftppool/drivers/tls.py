@@ -1,0 +1,245 @@
+"""TLS: whom the sessions of a target trust, the handshake, and what to say when it fails."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from ftppool.drivers.base import wait_for
+from ftppool.drivers.replies import legible
+from ftppool.errors import ConfigError, TLSError
+from ftppool.target import Target
+from ftppool.tlsconfig import TLSConfig
+
+__all__ = ["TLSPolicy", "TLSState", "clear_text", "is_verdict", "says_nothing"]
+
+_log = logging.getLogger("ftppool")
+
+LONGEST_NAMES = 200
+"""Characters of a certificate's names that an error shows."""
+
+_T = TypeVar("_T")
+_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+@dataclass(eq=False, slots=True)
+class TLSState:
+    """What the TLS of one session knows.
+
+    Attributes:
+        prot_reply: The server's answer to PROT P.
+        worked: True once the server has said that a transfer over TLS is complete.
+        mute: True if the server does not answer close_notify.
+    """
+
+    policy: TLSPolicy
+    prot_reply: str = ""
+    worked: bool = False
+    mute: bool = False
+
+
+class TLSPolicy:
+    """Whom the sessions of one target trust.
+
+    There is one context for all of them, because a data connection can resume the TLS session of
+    its control connection only within the same context.
+
+    Attributes:
+        implicit: True: TLS from the first byte; False: after AUTH TLS.
+        name: The name that the certificate must be valid for.
+        context: The context of all connections.
+
+    Raises:
+        ConfigError: A file cannot be used, or the context is none for clients.
+    """
+
+    def __init__(self, target: Target, tls: TLSConfig | ssl.SSLContext | None) -> None:
+        self.implicit: bool = target.scheme == "ftpsi"
+        self.name: str = target.host.partition("%")[0].rstrip(".")
+        self._pin: str | None = None
+        if isinstance(tls, ssl.SSLContext):
+            if tls.protocol is ssl.PROTOCOL_TLS_SERVER:
+                raise ConfigError(
+                    "tls= is a context for servers: write ssl.create_default_context()"
+                )
+            self.context: ssl.SSLContext = tls
+            return
+        if tls is not None and not isinstance(tls, TLSConfig):
+            raise ConfigError(f"tls={tls!r}: write a TLSConfig(…) or an ssl.SSLContext")
+        config = tls or TLSConfig()
+        self.context = _context(config)
+        self._pin = config.fingerprint
+        if config.trust_any:
+            _log.warning("%s: trust_any is set: anybody can pose as this server", target.url)
+
+    def wrap(self, sock: socket.socket, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+        """Put TLS on a connected socket, which is taken over; :meth:`shake_hands` must follow."""
+        return self.context.wrap_socket(
+            sock, server_hostname=self.name, session=session, do_handshake_on_connect=False
+        )
+
+    def shake_hands(self, sock: ssl.SSLSocket) -> None:
+        """Do the handshake, within the socket's time-out as a whole.
+
+        Raises:
+            ssl.SSLError: The certificate is not trusted, or there is no common ground.
+            OSError: The connection broke, or time ran out.
+        """
+        sock.do_handshake()
+        if self._pin is not None:
+            digest = hashlib.sha256(sock.getpeercert(binary_form=True) or b"").hexdigest()
+            if not hmac.compare_digest(digest, self._pin):
+                raise ssl.SSLCertVerificationError(1, "it is not the pinned one")
+
+    def error(self, error: ssl.SSLError, sock: socket.socket | None, address: str) -> TLSError:
+        """Say what is wrong, with which certificate, and what to do."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            what = getattr(error, "verify_message", "") or error.strerror or str(error)
+            digest, shown = _certificate(sock)
+            sentence = (
+                f"the certificate of {self.name} is not trusted: {what.rstrip('.')}. {shown}"
+                f" {_remedy(what, digest)}"
+            )
+        else:
+            reason = (error.reason or str(error)).lower().replace("_", " ")
+            sentence = f"no TLS with {self.name}: {reason}. {self._advice(reason)}"
+        return TLSError(f"{address}: {sentence}", phase="tls", address=address)
+
+    def _advice(self, reason: str) -> str:
+        if "wrong version number" in reason or "record layer" in reason:
+            other = "ftps:// (explicit TLS)" if self.implicit else "ftpsi://…:990 (implicit TLS)"
+            return f"What answers does not speak TLS: try {other}."
+        if "certificate required" in reason or "handshake failure" in reason:
+            return "It may want a client certificate: tls=TLSConfig(client_certificate=…)."
+        if "protocol" in reason:
+            return (
+                "There is no TLS version in common; for one older than 1.2 pass an ssl.SSLContext"
+                " of your own as tls=."
+            )
+        return "Ask the server's administrator, or pass an ssl.SSLContext of your own as tls=."
+
+
+def _context(config: TLSConfig) -> ssl.SSLContext:
+    context = _reading(config.ca_file, lambda file: ssl.create_default_context(cafile=file))
+    context.minimum_version = _VERSIONS[config.minimum_version]
+    if config.trust_any or (config.fingerprint is not None and config.ca_file is None):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if config.client_certificate is not None:
+        _load_client(context, config)
+    return context
+
+
+def _load_client(context: ssl.SSLContext, config: TLSConfig) -> None:
+    def password() -> str:
+        secret = config.client_key_password
+        if secret is None:  # OpenSSL would ask on the terminal, and wait
+            raise ConfigError("The client key is encrypted: write client_key_password=.")
+        return secret() if callable(secret) else secret
+
+    key = None if config.client_key is None else os.fspath(config.client_key)
+    _reading(
+        config.client_certificate,
+        lambda file: context.load_cert_chain(str(file), key, password=password),
+    )
+
+
+def _reading(path: str | os.PathLike[str] | None, load: Callable[[str | None], _T]) -> _T:
+    """Say in one sentence what is wrong with a file."""
+    file = None if path is None else os.fspath(path)
+    try:
+        return load(file)
+    except ssl.SSLError as error:
+        what = (error.reason or str(error)).lower().replace("_", " ")
+        raise ConfigError(f"tls: {file} (or its key) cannot be used: {what}") from error
+    except OSError as error:
+        raise ConfigError(f"tls: {file} (or its key) cannot be read: {error.strerror}") from error
+
+
+def _certificate(sock: socket.socket | None) -> tuple[str, str]:
+    """Fingerprint and description of the certificate that the peer showed, trusted or not."""
+    try:
+        # After a failed handshake getpeercert() refuses to tell. This call does not; it is public
+        # since 3.13, but without the parsed facts, and only messages depend on it.
+        chain: list[Any] = getattr(sock, "_sslobj").get_unverified_chain()  # noqa: B009
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())).hexdigest()
+        facts = chain[0].get_info()
+    except (AttributeError, TypeError, ValueError, IndexError, OSError):
+        return "…", "What the server showed is not known."
+    names = ", ".join(str(value) for _, value in facts.get("subjectAltName", ())) or "no names"
+    if len(names) > LONGEST_NAMES:
+        names = f"{names[:LONGEST_NAMES]}…"
+    names = " ".join(legible(names).split())
+    return digest, (
+        f"It is for {names} (subject {_name(facts.get('subject'))}), issued by"
+        f" {_name(facts.get('issuer'))}, valid until {facts.get('notAfter')}, SHA-256 {digest}."
+    )
+
+
+def _name(parts: Any) -> str:
+    """The common name of a subject or issuer; all of it where it has none."""
+    pairs = [pair for part in parts or () for pair in part]
+    common = [value for key, value in pairs if key == "commonName"]
+    return repr(", ".join(common or [value for _, value in pairs])[:LONGEST_NAMES])
+
+
+def _remedy(what: str, digest: str) -> str:
+    pin = (
+        f"once its administrator has confirmed that SHA-256, tls=TLSConfig(fingerprint={digest!r})"
+    )
+    if "mismatch" in what:
+        return f"Write the host as its certificate does; or, {pin}."
+    if "pinned" in what:
+        return "Pin the new one if the server's administrator says that it is his."
+    if "expired" in what or "not yet valid" in what:
+        return f"Ask the server's administrator for a new one and look at the clock; or, {pin}."
+    return f"Name its authority with tls=TLSConfig(ca_file=…); or, {pin}."
+
+
+def is_verdict(error: BaseException) -> bool:
+    """True if TLS itself says no; False for a connection that broke on the way."""
+    return isinstance(error, ssl.SSLError) and not isinstance(
+        error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
+    )
+
+
+def clear_text(sock: ssl.SSLSocket, timeout: float) -> str | None:
+    """Begin the handshake, and look if clear text comes for an answer.
+
+    vsftpd refuses connections to its implicit port so.
+
+    Returns:
+        That line, or None: :meth:`TLSPolicy.shake_hands` may go on then.
+    """
+    sock.settimeout(0)
+    try:
+        sock.do_handshake()
+    except ssl.SSLWantReadError:
+        wait_for(sock, timeout)
+    try:
+        start = socket.socket.recv(sock, 512, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+    return legible(start.decode("latin-1").strip()) if start[:3].isdigit() else None
+
+
+def says_nothing(sock: ssl.SSLSocket) -> bool:
+    """True if a session is idle; its socket may be readable, for TLS has tickets to deliver."""
+    timeout = sock.gettimeout()
+    try:
+        sock.settimeout(0)
+        sock.recv(1)
+        sock.settimeout(timeout)
+    except ssl.SSLWantReadError:
+        sock.settimeout(timeout)
+        return True
+    except (OSError, ValueError):
+        pass  # closed, or an alert
+    return False

@@ -28,6 +28,9 @@ _log = logging.getLogger("ftppool")
 
 WINDOW = 1000
 """Inputs taken ahead of the workers."""
+COALESCE = 0.005
+"""Seconds that outcomes of a busy batch wait for company: waking this thread for each would take
+the interpreter from the workers."""
 GRACE = 6.0
 """Seconds that running files get to end by themselves after a stop; well above quit_timeout, which
 a worker may wait for the reply to a transfer that it broke off."""
@@ -202,7 +205,8 @@ class Batch:
         )
 
     def _wait(self) -> None:
-        self._crew.bell.wait(0.1)
+        if self._crew.bell.wait(0.1) and len(self._crew.backlog):
+            time.sleep(COALESCE)
         self._collect()
         self._crew.hire()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 from ftppool.client import Cancel
+from ftppool.drivers.steps import Chains
 from ftppool.errors import FTPPoolError, PoolTimeout, RemoteRejected, TransferError
 from ftppool.events import Event
 from ftppool.lease import Lease
@@ -64,6 +65,15 @@ class Borrower:
     def wanted(self) -> bool:
         """True if another process waits for the session."""
         return self._lease is not None and self._lease.wanted
+
+    def chains(self) -> Chains | None:
+        """The file calls of the session, if it is good and they can do two files at a time."""
+        lease = self._lease
+        if lease is None or not lease.usable():
+            return None
+        files = lease.files()
+        # Not isinstance(): for a protocol that takes longer than all the rest.
+        return cast("Chains", files) if getattr(files, "chaining", False) else None
 
     def borrow(self, timeout: float | None = None) -> None:
         """Wait for a session as long as that makes sense.

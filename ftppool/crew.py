@@ -18,6 +18,7 @@ from ftppool.backlog import Backlog, Item, Task, Transfer
 from ftppool.bell import Bell
 from ftppool.borrower import Borrower, Lender, NoSession, Stopped
 from ftppool.client import Cancel, Cancelled
+from ftppool.drivers.steps import Chains
 from ftppool.errors import (
     ConnectError,
     ConnectionLost,
@@ -29,11 +30,15 @@ from ftppool.events import FileProgress, FileStarted, Retrying
 from ftppool.inputs import EmptyDirectory, Job
 from ftppool.report import Outcome, Status
 from ftppool.retry import file_delay
+from ftppool.transfer.chain import OneAtATime, overlap
+from ftppool.transfer.upload import Upload
 
 __all__ = ["Begin", "Crew", "Done", "Note"]
 
 _log = logging.getLogger("ftppool")
 
+MOMENT = 0.01
+"""Seconds for which a file that has arrived waits for the next one, to take its name beside it."""
 PATIENCE = 1.0
 """Seconds for which a worker keeps its session while there is nothing for it to do."""
 
@@ -58,6 +63,7 @@ class _Worker:
     number: int
     session: Borrower
     bell: Bell = field(default_factory=Bell)
+    open: Task | None = None  # its bytes have arrived, but it does not have its name yet
     thread: threading.Thread | None = None
 
     @property
@@ -191,6 +197,7 @@ class Crew:
         try:
             while not self.stopped:
                 if worker.session.wanted:
+                    self._settle(worker)
                     worker.session.give_back()  # another process waits: it ends here
                 if not worker.session.has_session and self.backlog.ready():
                     worker.session.borrow()  # first, or the file would wait with the worker
@@ -198,13 +205,17 @@ class Crew:
                     self.bell.ring()
                 item = self.backlog.take(big_first=worker.number == 0)
                 if item is not None:
-                    self.bell.ring()
                     self._do(worker, item)
                     self.bell.ring()
+                elif worker.open is not None:
+                    # A moment for the input to come up with something to send beside.
+                    if self.exhausted or not worker.bell.wait(MOMENT):
+                        self._settle(worker)
                 elif self.exhausted and not len(self.backlog):
                     break
                 else:
                     self._idle(worker)
+            self._settle(worker)
             self._interrupt_waiting(worker)
         except Cancelled:
             pass
@@ -224,23 +235,91 @@ class Crew:
             worker.session.give_back()  # a slow input: let others have the session
 
     def _do(self, worker: _Worker, item: Item | Task) -> None:
-        """Make one attempt at an item: it is then finished, or back in the queue."""
+        """Make one attempt at an item: it is then finished, open, or back in the queue."""
         try:
             task = item if isinstance(item, Task) else self._new_task(item)
         except TransferError as error:
             self.give_up(error)  # the journal cannot be written
             return
-        status, failure = self._good, None
+        fresh = not task.attempts and isinstance(task.item, Job) and _upload(task) is not None
+        if not fresh or (isinstance(task.item, Job) and task.item.size is None):
+            self._settle(worker)  # what was tried before, or is a callable, may take its time
+        files = worker.session.chains() if fresh else None
+        if files is not None:
+            self._chain(worker, files, task)
+        else:
+            self._settle(worker)
+            self._conclude(worker, task, self._attempt(worker, task))
+
+    def _attempt(self, worker: _Worker, task: Task, *, again: bool = True) -> Exception | None:
+        """Do all that is still to be done, one command at a time; what was wrong, or None."""
         try:
-            self._attempt(worker, task)
-        except (Stopped, Cancelled):
+            with worker.session.session() as lease:
+                if again:
+                    self._begin_attempt(task)
+                task.transfer.attempt(lease.files())
+        except Exception as error:  # noqa: BLE001 - of the user's source, whatever it is
+            return error
+        return None
+
+    def _begin_attempt(self, task: Task) -> None:
+        task.attempts += 1
+        if isinstance(task.item, Job):
+            self._pool.emit(
+                FileStarted(
+                    pool=self._pool.name,
+                    source=task.item.label,
+                    remote=task.item.remote,
+                    attempt=task.attempts,
+                )
+            )
+
+    def _chain(self, worker: _Worker, files: Chains, task: Task | None) -> None:
+        """End the open file, if there is one, and send the next; its end is then still to come."""
+        before, worker.open = worker.open, None
+        if task is not None:
+            self._begin_attempt(task)
+        ended, began = overlap(
+            files,
+            _upload(before),
+            _upload(task),
+            lambda: None if before is None else self._end(before, self._good, None),
+        )
+        if task is not None and began is None and not task.transfer.skipped:
+            worker.open = task
+        if before is not None and ended is not None:
+            self._settle(worker)  # first: nothing is wrong with it
+            self._go_on(worker, before, ended)
+        if task is not None and (began is not None or task.transfer.skipped):
+            self._go_on(worker, task, began)
+
+    def _settle(self, worker: _Worker) -> None:
+        """Let the open file take its name before something else is done, or nothing."""
+        if worker.open is None:
+            return
+        if (files := worker.session.chains()) is not None:
+            self._chain(worker, files, None)
+        else:
+            task, worker.open = worker.open, None
+            self._go_on(worker, task, OneAtATime())
+
+    def _go_on(self, worker: _Worker, task: Task, error: Exception | None) -> None:
+        """Conclude an attempt that was begun beside another file."""
+        if isinstance(error, OneAtATime):
+            error = self._attempt(worker, task, again=False)
+        self._conclude(worker, task, error)
+
+    def _conclude(self, worker: _Worker, task: Task, error: Exception | None) -> None:
+        """See what became of an attempt."""
+        status, failure = self._good, None
+        if isinstance(error, Stopped | Cancelled):
             status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
             failure = self._why()
-        except NoSession as none:
+        elif isinstance(error, NoSession):
             status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
-            failure = none.why
-            self.give_up(none.why)
-        except FTPPoolError as error:
+            failure = error.why
+            self.give_up(error.why)
+        elif isinstance(error, FTPPoolError):
             if self.stopped:
                 status, failure = Status.INTERRUPTED, self._why()
             elif self._again(task, error):
@@ -249,25 +328,11 @@ class Crew:
                 status, failure = Status.FAILED, error
                 if isinstance(error, TransferError) and error.stops_batch:
                     self.give_up(error)
-        except Exception as error:  # noqa: BLE001 - of the user's source, whatever it is
+        elif error is not None:
             status, failure = Status.FAILED, _of_source(task.item, error)
         if task.transfer.left_behind is not None:
             self._clean_up(worker, task.transfer)
         self._end(task, status, failure)
-
-    def _attempt(self, worker: _Worker, task: Task) -> None:
-        with worker.session.session() as lease:
-            task.attempts += 1
-            if isinstance(task.item, Job):
-                self._pool.emit(
-                    FileStarted(
-                        pool=self._pool.name,
-                        source=task.item.label,
-                        remote=task.item.remote,
-                        attempt=task.attempts,
-                    )
-                )
-            task.transfer.attempt(lease.files())
 
     def _new_task(self, item: Item) -> Task:
         if isinstance(item, Job):
@@ -374,6 +439,10 @@ class Crew:
             worker.session.session(TIDY if self.stopped else None) as lease,
         ):
             transfer.clean_up(lease.files())
+
+
+def _upload(task: Task | None) -> Upload | None:
+    return task.transfer if task is not None and isinstance(task.transfer, Upload) else None
 
 
 def _is_network(error: FTPPoolError) -> bool:

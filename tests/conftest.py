@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from ftppool import gate
+from ftppool.drivers import known
 from tests.support import certificates, install, leaks, servers
 from tests.support.asyncsshd import AsyncSSH
 from tests.support.openssh import OpenSSH
@@ -54,6 +55,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
     # What was learned of an address must not reach the next test, which may get the same port.
     gate._gates.clear()
+    known._known.clear()
 
 
 @pytest.fixture

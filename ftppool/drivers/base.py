@@ -22,6 +22,7 @@ __all__ = [
     "Timeouts",
     "Watch",
     "Wire",
+    "break_off",
     "drop",
     "reset",
     "shut_down",
@@ -232,6 +233,19 @@ def drop(sock: socket.socket) -> None:
     handle = sock.detach()
     if handle != -1:
         socket.close(handle)
+
+
+def break_off(sock: socket.socket) -> None:
+    """Wake whoever sends on a socket, from any thread; his close then is an RST.
+
+    Whoever is blocked in sending has unsent bytes before the FIN of this shutdown, and the RST
+    takes both away: the server does not see a file that ends well.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it was not connected, or is closed already
 
 
 def shut_down(socks: Iterable[socket.socket]) -> None:

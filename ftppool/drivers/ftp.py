@@ -9,6 +9,7 @@ import ssl
 import time
 from typing import Any
 
+from ftppool.bucket import Bucket
 from ftppool.drivers.base import (
     Address,
     OpenFailed,
@@ -23,6 +24,7 @@ from ftppool.drivers.base import (
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
 from ftppool.drivers.ftps_lease import LeasedFTPTLS
+from ftppool.drivers.known import known_at
 from ftppool.drivers.replies import ReplyReader
 from ftppool.drivers.tls import TLSPolicy, TLSState, clear_text, is_verdict, says_nothing
 from ftppool.errors import ConfigError, FTPPoolError, TLSError
@@ -50,10 +52,12 @@ class FTPDriver:
         config: FTPConfig,
         timeouts: Timeouts,
         policy: TLSPolicy | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
+        self._bucket = bucket
         self._policy = policy
         own = config.ftp_class
         if policy is None and own is not None and issubclass(own, ftplib.FTP_TLS):
@@ -69,7 +73,13 @@ class FTPDriver:
             sock = self._connect(address, watch)
             phase = Phase.GREETING
             wire = FTPWire(
-                self._target, self._config, self._timeouts, sock, address, policy=self._policy
+                self._target,
+                self._config,
+                self._timeouts,
+                sock,
+                address,
+                policy=self._policy,
+                bucket=self._bucket,
             )
             if self._policy is not None and self._policy.implicit:
                 wire.secure(watch)
@@ -149,17 +159,20 @@ class FTPWire:
         address: Address,
         *,
         policy: TLSPolicy | None,
+        bucket: Bucket | None = None,
     ) -> None:
         self._target = target
         self._config = config
         self._timeouts = timeouts
         self._address = address
+        self._bucket = bucket
         self._control = Control(
             sock,
             ReplyReader(sock, config.encoding),
             target.host,
             target.user,
             timeouts.quit,
+            known_at(address),
             tls=None if policy is None else TLSState(policy),
         )
         self._cut = False
@@ -254,6 +267,7 @@ class FTPWire:
         """Read the server's greeting."""
         ftp = self._new_handle()
         self._control.welcome = ftp.getresp()
+        self._control.known.greeted(self._control.welcome)
         self._control.outstanding = 0  # nobody asked for the greeting
 
     def log_in(self, password: str) -> None:
@@ -301,7 +315,14 @@ class FTPWire:
 
     def files(self, loan: LeasedFTP) -> FTPFiles:
         """The file calls, in binary type."""
-        return FTPFiles(loan, str(self._address), self._timeouts.io)
+        return FTPFiles(
+            loan,
+            str(self._address),
+            self._timeouts.io,
+            bucket=self._bucket,
+            # A class of the user's may do things its own way: nothing goes past its methods.
+            chains=self._config.ftp_class is None and self._config.passive,
+        )
 
     def take_back(self, loan: LeasedFTP, *, doom: bool = False) -> bool:
         """End a loan; the object is harmless from now on."""
@@ -345,7 +366,7 @@ class FTPWire:
     def cut(self) -> None:
         """Break control and data connections from any thread."""
         self._cut = self._control.tainted = True
-        self._control.leave()  # with RST: a FIN would tell the server that the file is whole
+        self._control.cut()
         shut_down([self._control.sock])
 
     def disown(self) -> None:

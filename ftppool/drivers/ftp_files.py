@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterator
 from time import strptime
 from typing import BinaryIO
 
+from ftppool.bucket import Bucket
 from ftppool.drivers.base import Entry, reset
+from ftppool.drivers.data import Flow, ready
+from ftppool.drivers.ftp_chain import NO_SUCH_COMMAND, SLOWEST_COMMIT, Chain
 from ftppool.drivers.ftp_lease import LONGEST_LISTING, LeasedFTP
 from ftppool.drivers.replies import LONGEST_LINE, decode, legible, parse_number
+from ftppool.drivers.steps import Start, Tail
 from ftppool.errors import (
     ConfigError,
     ConnectionLost,
@@ -29,48 +33,65 @@ __all__ = ["FTPFiles"]
 
 CHUNK = 256 * 1024
 LISTING_CHUNK = 16 * 1024
-SLOWEST_COMMIT = 1 << 20
-"""Bytes per second that a server may take to commit a file before it must have said 226."""
-
 SLOWEST_LISTING = 1 << 10
 """Bytes per second of a listing that goes on for longer than one reply may take."""
 MOST_ENTRIES = 1_000_000
 """Lines of one directory listing."""
 
-NO_SUCH_COMMAND = frozenset({"500", "501", "502", "504"})
-
 
 class FTPFiles:
     """File calls of one leased session; see :class:`ftppool.drivers.base.FileOps`."""
 
-    def __init__(self, ftp: LeasedFTP, address: str, io_timeout: float) -> None:
+    def __init__(
+        self,
+        ftp: LeasedFTP,
+        address: str,
+        io_timeout: float,
+        *,
+        bucket: Bucket | None = None,
+        chains: bool = False,
+    ) -> None:
         self._ftp = ftp
         self._address = address
         self._io_timeout = io_timeout
+        self._bucket = bucket
+        self._chains = chains
         ftp._wanted_type = "I"
+
+    @property
+    def chaining(self) -> bool:
+        """True if the server takes commands that are sent together."""
+        return self._chains and self._ftp._held().known.grouping
+
+    def step(self, tail: Tail | None, start: Start | None) -> None:
+        """End one file and send the next; see :mod:`ftppool.drivers.ftp_chain`."""
+        Chain(self._ftp, self, self._io_timeout, self._bucket).step(tail, start)
 
     def store(self, path: str, source: BinaryIO, on_bytes: Callable[[int], None]) -> int:
         """STOR: send the source and wait for the final reply, which alone is the verdict."""
         with self._errors(path, Phase.TRANSFER):
             data = self._ftp.transfercmd(f"STOR {path}")
-        sent = 0
-        broken: OSError | None = None
+        control = self._ftp._held()
+        reader, fd = control.reader, control.sock.fileno()
+        flow = Flow(
+            data,
+            on_bytes=on_bytes,
+            heard=lambda: reader.buffered or bool(ready(0, reading=fd)),
+            bucket=self._bucket,
+        )
         try:
             with data:
-                while chunk := _read(source, path):
-                    try:
-                        _send_all(data, chunk)
-                    except OSError as error:
-                        broken = error
-                        reset(data)
-                        break
-                    sent += len(chunk)
-                    on_bytes(sent)
+                complete = flow.send(source, path)
+                if not complete:
+                    reset(data)
         except BaseException:
             self._drain_after_reset()
             raise
-        self._final_reply(path, sent, broken)
-        return sent
+        broken = flow.broken
+        if not complete and broken is None:
+            broken = ConnectionAbortedError("the server ended it")
+        self._final_reply(path, flow.sent, broken)
+        return flow.sent
 
     def retrieve(self, path: str, sink: Callable[[memoryview], object]) -> int:
         """RETR: hand over the bytes as they come."""
@@ -95,7 +116,7 @@ class FTPFiles:
                 return None
             raise
         if size is None:
-            raise self._lost(path, Phase.COMMAND, "the reply to SIZE is out of step")
+            raise self.lost(path, Phase.COMMAND, "the reply to SIZE is out of step")
         return size
 
     def rename(self, old: str, new: str) -> None:
@@ -129,7 +150,7 @@ class FTPFiles:
             return False
         control = self._ftp._held()
         if not control.home:
-            raise self._lost(path, Phase.COMMAND, "the server does not say where it was before")
+            raise self.lost(path, Phase.COMMAND, "the server does not say where it was before")
         with self._errors(path):
             self._ftp.voidcmd(f"CWD {control.home}")
             control.moved = False
@@ -166,7 +187,7 @@ class FTPFiles:
             *lines, rest = (rest + buffer[:count]).split(b"\n")
             number += len(lines)
             if time.monotonic() > end + size / SLOWEST_LISTING:
-                raise self._lost(path, Phase.TRANSFER, "the listing hardly gets on")
+                raise self.lost(path, Phase.TRANSFER, "the listing hardly gets on")
             if size > LONGEST_LISTING or number > MOST_ENTRIES or len(rest) > LONGEST_LINE:
                 raise TransferError(
                     f"{path}: a listing of over {LONGEST_LISTING >> 20} MiB, {MOST_ENTRIES:,} "
@@ -182,7 +203,7 @@ class FTPFiles:
         with self._errors("."):
             directory = self._ftp.pwd()
         if not directory:
-            raise self._lost(".", Phase.COMMAND, "the server does not say its directory")
+            raise self.lost(".", Phase.COMMAND, "the server does not say its directory")
         return directory
 
     def _receive(self, data: socket.socket, buffer: memoryview, path: str) -> int:
@@ -200,10 +221,11 @@ class FTPFiles:
     def _final_reply(self, path: str, sent: int, broken: OSError | None) -> None:
         """Read the reply that ends a transfer; it may take longer the more was sent."""
         control = self._ftp._held()
-        control.sock.settimeout(
-            self._io_timeout + sent / SLOWEST_COMMIT if broken is None else control.quit_timeout
-        )
-        with self._errors(path, Phase.TRANSFER):
+        limit = self._io_timeout + sent / SLOWEST_COMMIT
+        if broken is not None:
+            limit = control.quit_timeout
+        control.sock.settimeout(limit)
+        with self._errors(path, Phase.TRANSFER, limit):
             self._ftp.voidresp()
         control.sock.settimeout(self._io_timeout)
         if broken is not None:
@@ -214,33 +236,39 @@ class FTPFiles:
             ) from broken
 
     @contextlib.contextmanager
-    def _errors(self, path: str, phase: Phase = Phase.COMMAND) -> Iterator[None]:
+    def _errors(
+        self, path: str, phase: Phase = Phase.COMMAND, limit: float | None = None
+    ) -> Iterator[None]:
         try:
             yield
         except ftplib.Error as error:
-            raise self._rejected(path, phase, error) from error
+            raise self.rejected(path, phase, error) from error
         except TimeoutError as error:
-            raise self._lost(path, phase, f"no answer for {self._io_timeout:g} s") from error
+            raise self.lost(
+                path, phase, f"no answer for {limit or self._io_timeout:.3g} s"
+            ) from error
         except EOFError as error:
-            raise self._lost(path, phase, "the server closed the connection") from error
+            raise self.lost(path, phase, "the server closed the connection") from error
         except OSError as error:
-            raise self._lost(path, phase, str(error)) from error
+            raise self.lost(path, phase, str(error)) from error
         except UnicodeEncodeError as error:
             raise ConfigError(
                 f"{path!r} cannot be written in {self._ftp.encoding}: pass another "
                 "FTPConfig(encoding=…)"
             ) from error
 
-    def _lost(self, path: str, phase: Phase, what: str) -> ConnectionLost:
+    def lost(self, path: str, phase: Phase, what: str) -> ConnectionLost:
+        """Say that the connection broke."""
         return ConnectionLost(f"{path}: {what}", phase=phase.value, address=self._address)
 
-    def _rejected(self, path: str, phase: Phase, error: ftplib.Error) -> FTPPoolError:
+    def rejected(self, path: str, phase: Phase, error: ftplib.Error) -> FTPPoolError:
+        """Say in our own words, and in the server's, what it refuses."""
         text = legible(str(error))
         code = int(text[:3]) if text[:3].isascii() and text[:3].isdigit() else None
         verdict = classify(Reply(phase, code, text), live=1, worked_before=True)
         if verdict.rule == "tls-session-reuse" and self._ftp._reuse_worked():
             # Servers forget TLS sessions in time: a new connection has a new one.
-            return self._lost(path, phase, text)
+            return self.lost(path, phase, text)
         kind: type[FTPPoolError] = {
             Kind.STALE: ConnectionLost,
             Kind.BUSY: ServerBusy,
@@ -256,22 +284,6 @@ class FTPFiles:
         if isinstance(rejected, TransferError):
             rejected.stops_batch = verdict.stops_batch
         return rejected
-
-
-def _send_all(data: socket.socket, chunk: bytes) -> None:
-    """Send with the time-out for each step: that of ``sendall()`` is for all of them together."""
-    view = memoryview(chunk)
-    while view:
-        view = view[data.send(view) :]
-
-
-def _read(source: BinaryIO, path: str) -> bytes:
-    try:
-        return source.read(CHUNK)
-    except Exception as error:
-        raise TransferError(
-            f"{path}: the source cannot be read any further ({error})", phase="source"
-        ) from error
 
 
 def _is_name(name: str) -> bool:

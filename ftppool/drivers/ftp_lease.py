@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
-from ftppool.drivers.base import reset
+from ftppool.drivers.base import break_off, reset
+from ftppool.drivers.known import Known
 from ftppool.drivers.replies import (
     BIGGEST,
     ReplyReader,
@@ -86,8 +87,8 @@ class Control:
         home: The login directory; asked for only when somebody is about to leave it.
         moved: True if the working directory may not be `home`.
         restarting: True after a REST that no transfer has used yet.
-        no_epsv: True once the server has refused EPSV.
         quit_timeout: Seconds for the goodbye.
+        known: What is known of the server at this address.
         tls: What TLS knows of this session; None in clear text.
     """
 
@@ -96,6 +97,7 @@ class Control:
     name: str
     user: str
     quit_timeout: float
+    known: Known = field(default_factory=Known)
     family: int = field(init=False)
     peer: tuple[str, int] = field(init=False)
     welcome: str = ""
@@ -108,7 +110,6 @@ class Control:
     home: str | None = None
     moved: bool = False
     restarting: bool = False
-    no_epsv: bool = False
     tls: TLSState | None = None
     data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
 
@@ -139,6 +140,11 @@ class Control:
         """Close what a borrower left open: data connections first, or the server keeps the slot."""
         for sock in self.open_data:
             reset(sock)
+
+    def cut(self) -> None:
+        """Make whoever uses the data connections notice, from any thread; he closes them."""
+        for sock in self.open_data:
+            break_off(sock)
 
 
 class LeasedFTP(FTP):
@@ -345,7 +351,7 @@ class LeasedFTP(FTP):
         """
         if not isinstance(sock, DataSocket):
             sock.__class__ = DataSocket  # one step: no moment in which nobody has the descriptor
-            self._held().data.add(cast("DataSocket", sock))
+        self._held().data.add(cast("DataSocket", sock))
         return sock
 
     def _explain(self, error: OSError) -> None:
@@ -358,14 +364,14 @@ class LeasedFTP(FTP):
     @override
     def makepasv(self) -> tuple[str, int]:
         control = self._held()
-        if self.af != socket.AF_INET or not control.no_epsv:
+        if self.af != socket.AF_INET or control.known.epsv:
             try:
                 return self.host, parse_epsv(self.sendcmd("EPSV"))
             except error_perm as error:
                 no_such_command = str(error)[:3] in {"500", "501", "502", "522"}
                 if self.af != socket.AF_INET or not no_such_command:
                     raise
-                control.no_epsv = True
+                control.known.epsv = False
         host, port = parse_pasv(self.sendcmd("PASV"))
         # Servers behind NAT announce wrong addresses, hostile ones those of others.
         return host if self.trust_server_pasv_ipv4_address else self.host, port

@@ -24,6 +24,15 @@ class Directories:
         """True if the directory was made or seen before."""
         return directory in self._known
 
+    def missing(self, path: str) -> tuple[str, ...]:
+        """Directories above a path that nobody has seen yet, the highest first."""
+        unseen: list[str] = []
+        directory = posixpath.dirname(path)
+        while directory not in self._known:
+            unseen.append(directory)
+            directory = posixpath.dirname(directory)
+        return tuple(reversed(unseen))
+
     def note(self, directory: str) -> None:
         """Remember that a directory exists, and all those above it."""
         while directory not in self._known:

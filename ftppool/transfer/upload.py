@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
+import os
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import BinaryIO, Literal, get_args
 
 from ftppool.drivers.base import FileOps
@@ -21,11 +25,15 @@ from ftppool.transfer.directories import Directories
 from ftppool.transfer.parts import PART_NAME, check_part_name, new_token, part_path
 from ftppool.transfer.replace import OLD_NAME, come_back, exists, replace
 
-__all__ = ["Conflict", "Upload", "UploadOptions", "Verify"]
+__all__ = ["REFUSED_NAME", "Conflict", "Upload", "UploadOptions", "Verify"]
 
 Conflict = Literal["overwrite", "skip", "fail"]
 Verify = Literal["size", "none"]
 
+_log = logging.getLogger("ftppool")
+
+LONG_NAME = 50
+"""Characters from which a name may have to be shortened for its part."""
 REFUSED_NAME = frozenset({550, 553, 2, 3})
 """FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
 
@@ -64,6 +72,7 @@ class Shared:
     dotless: bool = False
     sizeless: bool = False
     tells_sizes: bool = False
+    token: str = field(default_factory=new_token)
 
 
 class Upload:
@@ -82,6 +91,9 @@ class Upload:
         skipped: True if the file was already there.
         left_behind: The part file that may still be on the server, or None.
         notes: Sentences worth reading.
+        part: Where the bytes go; the name itself with ``atomic=False``.
+        stored: True once all bytes are there and proved.
+        renaming: True from when the rename may have happened.
     """
 
     def __init__(
@@ -102,45 +114,118 @@ class Upload:
         self.skipped: bool = False
         self.left_behind: str | None = None
         self.notes: list[str] = []
-        self._open_source = open_source
+        self.options = options
+        self.shared = shared
+        self.stored: bool = False
+        self.renaming: bool = False
+        self._open = open_source
         self._expected = expected
-        self._options = options
-        self._shared = shared
         self._on_bytes = on_bytes
-        self._token = token or new_token()
-        self._part = self._new_part()
-        self._stored = False
-        self._renaming = False
         self._stepping = False
-        self._aside = part_path(remote, OLD_NAME, token=self._token)
+        self._token = token or _token_for(remote, shared)
+        self.part: str = self._new_part()
 
     def attempt(self, files: FileOps) -> None:
         """Do what is still to be done; raises our errors, and may be called again after one."""
         try:
             self._attempt(files)
         except FTPPoolError as error:
-            # Nobody but us knows the part's name: the error is about the file.
-            error.args = (str(error.args[0]).replace(self._part, self.remote), *error.args[1:])
+            self.speak_of_the_file(error)
             raise
 
     def _attempt(self, files: FileOps) -> None:
         if self._conflict(files):
             return
-        if not self._stored:
+        if not self.stored:
             if not self._arrived_after_all(files):
                 self._store(files)
             self._verify(files)
-            self._stored = True
-        if self._options.atomic:
+            self.stored = True
+        if self.options.atomic:
             self._take_name(files)
         self.left_behind = None
 
+    # -- parts of an attempt, also for the chain ---------------------------------------------------
+
+    @property
+    def directory(self) -> str:
+        """Where the file goes."""
+        return posixpath.dirname(self.remote)
+
+    def speak_of_the_file(self, error: FTPPoolError) -> None:
+        """Put the file's name into an error: nobody but us knows that of the part."""
+        error.args = (str(error.args[0]).replace(self.part, self.remote), *error.args[1:])
+
+    def open_source(self) -> BinaryIO:
+        """Open the source at its beginning.
+
+        Raises:
+            TransferError: It is not as long any more as when it was listed.
+        """
+        source = self._open()
+        if type(source) is io.FileIO and self._expected is not None:
+            size = os.fstat(source.fileno()).st_size
+            if size != self._expected:
+                source.close()
+                raise self._changed(size)
+        return source
+
+    def counter(self) -> Callable[[int], None]:
+        """Count the bytes of a new attempt on top of those before."""
+        before = self.sent
+
+        def count(sent: int) -> None:
+            self.sent = before + sent
+            self._on_bytes(sent)
+
+        return count
+
+    def defended(self) -> bool:
+        """True if the file that exists is to stay.
+
+        Raises:
+            TransferError: It was not to exist.
+        """
+        if self.options.on_conflict == "fail":
+            raise TransferError(
+                f"{self.remote}: a file of this name exists (on_conflict='fail')", phase="conflict"
+            )
+        return True
+
+    def proved(self) -> None:
+        """The server has named the right size."""
+        self.verified = True
+        self.shared.tells_sizes = True
+
+    def unproved(self) -> None:
+        """The server can prove nothing: say so in the outcome, and once in the log."""
+        if not self.shared.sizeless:
+            self.shared.sizeless = True
+            _log.warning("ftppool: the server has no SIZE: what it stores cannot be verified")
+        self.notes.append("the server has no SIZE: nothing could be verified")
+
+    def _changed(self, size: int) -> TransferError:
+        return TransferError(
+            f"{self.remote}: the source had {self._expected} bytes when the batch looked and "
+            f"{size} when it was sent; send it again when nobody writes to it",
+            phase="source",
+        )
+
+    @cached_property
+    def _aside(self) -> str:
+        """Where a file of this name goes that the server does not rename over."""
+        return part_path(self.remote, OLD_NAME, token=self._token)
+
     def clean_up(self, files: FileOps) -> None:
         """Remove the part file of a failed upload; never a file under its final name."""
-        if self._renaming:
+        if self.renaming:
             come_back(files, self.remote, self._aside)
-        if self.left_behind is not None and self._options.atomic:
-            files.remove(self.left_behind)
+        if self.left_behind is not None and self.options.atomic:
+            try:
+                files.remove(self.left_behind)
+            except RemoteRejected as error:
+                if error.retryable or not _is_gone(files, self.left_behind):
+                    raise
             self.left_behind = None
 
     def _remove_aside(self, files: FileOps) -> None:
@@ -153,31 +238,25 @@ class Upload:
             self.notes.append(f"the old file is still there as {self._aside} ({error.reply})")
 
     def _new_part(self) -> str:
-        if not self._options.atomic:
+        if not self.options.atomic:
             return self.remote
-        return self._part_path(dotless=self._shared.dotless)
+        return self._part_path(dotless=self.shared.dotless)
 
     def _part_path(self, *, dotless: bool) -> str:
-        return part_path(self.remote, self._options.part_name, dotless=dotless, token=self._token)
+        return part_path(self.remote, self.options.part_name, dotless=dotless, token=self._token)
 
     def _conflict(self, files: FileOps) -> bool:
         """True if the file is to be left as it is on the server."""
-        if self._options.on_conflict == "overwrite" or self.left_behind is not None:
+        if self.options.on_conflict == "overwrite" or self.left_behind is not None:
             return False
-        if not self._exists(files):
-            return False
-        if self._options.on_conflict == "fail":
-            raise TransferError(
-                f"{self.remote}: a file of this name exists (on_conflict='fail')", phase="conflict"
-            )
-        self.skipped = True
-        return True
+        self.skipped = self._exists(files) and self.defended()
+        return self.skipped
 
     def _exists(self, files: FileOps) -> bool:
         if _size(files, self.remote) is not None:
-            self._shared.tells_sizes = True
+            self.shared.tells_sizes = True
             return True
-        if self._shared.tells_sizes:
+        if self.shared.tells_sizes:
             return False
         # "No" may mean that there is no such file, or that SIZE is not allowed here: look.
         directory, name = posixpath.split(self.remote)
@@ -188,24 +267,24 @@ class Upload:
 
     def _arrived_after_all(self, files: FileOps) -> bool:
         """True if an earlier attempt sent everything and only the server's word was lost."""
-        return self.size is not None and _size(files, self._part) == self.size
+        return self.size is not None and _size(files, self.part) == self.size
 
     def _store(self, files: FileOps) -> None:
-        directory = posixpath.dirname(self._part)
+        directory = posixpath.dirname(self.part)
         # Asked before: another worker may make the directory while the server refuses this file.
-        missing = self._options.makedirs and not self._shared.directories.knows(directory)
+        missing = self.options.makedirs and not self.shared.directories.knows(directory)
         try:
             self._send(files)
         except RemoteRejected as error:
             if error.code not in REFUSED_NAME:
                 raise
             self._send_again(files, directory if missing else None, error)
-        self._shared.directories.note(directory)
+        self.shared.directories.note(directory)
 
     def _send_again(self, files: FileOps, missing: str | None, first: RemoteRejected) -> None:
         """The server refused the name: for want of the directory, or because of its dot."""
         if missing is not None:
-            self._shared.directories.ensure(files, missing)
+            self.shared.directories.ensure(files, missing)
             try:
                 self._send(files)
             except RemoteRejected as error:
@@ -214,26 +293,21 @@ class Upload:
                 first = error
             else:
                 return
-        if self._shared.dotless or not posixpath.basename(self._part).startswith("."):
+        if self.shared.dotless or not posixpath.basename(self.part).startswith("."):
             raise first
-        self._part = self._part_path(dotless=True)
+        self.part = self._part_path(dotless=True)
         self._send(files)
-        self._shared.dotless = True
+        self.shared.dotless = True
 
     def _send(self, files: FileOps) -> None:
         before = self.sent
-
-        def count(sent: int) -> None:
-            self.sent = before + sent
-            self._on_bytes(sent)
-
         self.size = None
-        source = self._open_source()
-        self.left_behind = self._part
+        source = self.open_source()
+        self.left_behind = self.part
         try:
-            size = files.store(self._part, source, count)
-        except RemoteRejected:
-            if self.sent == before:
+            size = files.store(self.part, source, self.counter())
+        except RemoteRejected as error:
+            if self.sent == before and error.code in REFUSED_NAME:
                 self.left_behind = None  # refused before a byte was sent
             raise
         except ConnectionLost:
@@ -244,43 +318,37 @@ class Upload:
             with contextlib.suppress(Exception):  # all that counts has been read
                 source.close()
         if self._expected is not None and size != self._expected:
-            raise TransferError(
-                f"{self.remote}: the source had {self._expected} bytes when the batch looked and "
-                f"{size} when it was sent; send it again when nobody writes to it",
-                phase="source",
-            )
+            raise self._changed(size)
         self.size = size
 
     def _verify(self, files: FileOps) -> None:
-        if self._options.verify == "none" or self._shared.sizeless:
+        if self.options.verify == "none" or self.shared.sizeless:
             return
-        there = files.size(self._part)
+        there = files.size(self.part)
         if there is None:
-            self._shared.sizeless = True
-            self.notes.append("the server has no SIZE: nothing could be verified")
+            self.unproved()
         elif there != self.size:
             raise VerifyError(
                 f"{self.remote}: {self.size} bytes were sent, the server has {there}",
                 phase="verify",
             )
         else:
-            self.verified = True
-            self._shared.tells_sizes = True
+            self.proved()
 
     def _take_name(self, files: FileOps) -> None:
-        if self._renaming and _size(files, self._part) is None:
+        if self.renaming and _size(files, self.part) is None:
             if _size(files, self.remote) == self.size:
                 if exists(files, self._aside):
                     self._remove_aside(files)
                 return  # the rename was done, only its reply was lost
-            self._stored = False
+            self.stored = False
             raise VerifyError(f"{self.remote}: neither part nor file is there", phase="rename")
-        if self._renaming:
+        if self.renaming:
             # The last attempt broke off somewhere between the old file's step aside and the end.
             self._stepping = exists(files, self._aside)
             come_back(files, self.remote, self._aside)
-        self._renaming = True
-        stepped = replace(files, self._part, self.remote, self._aside) or self._stepping
+        self.renaming = True
+        stepped = replace(files, self.part, self.remote, self._aside) or self._stepping
         self._stepping = False
         if stepped:
             self._remove_aside(files)
@@ -294,3 +362,18 @@ def _size(files: FileOps, path: str) -> int | None:
         if error.retryable:
             raise
         return None
+
+
+def _is_gone(files: FileOps, path: str) -> bool:
+    """True if the server says in so many words that there is no such file."""
+    try:
+        files.size(path)
+    except RemoteRejected as error:
+        return not error.retryable
+    return False
+
+
+def _token_for(remote: str, shared: Shared) -> str:
+    """One token does for a whole run, except for long names: shortened, they may be alike."""
+    long = len(remote) - remote.rfind("/") > LONG_NAME
+    return new_token() if long else shared.token

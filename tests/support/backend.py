@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from . import install
 from .census import Census, Visit
 from .processes import Child, ChildError, Ports
 
-HOST = "127.0.0.1"
+HOST = os.environ.get("FTPPOOL_TEST_HOST", "127.0.0.1")
+"""Where servers listen: loopback, or one end of a benchmark's slow link."""
 USER = "tester"
 PASSWORD = "sesame-42"
 PASSWORD_HASH = (

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import install
-from .backend import PASSWORD_HASH, USER, Spec, Supervised, read_log
+from .backend import HOST, PASSWORD_HASH, USER, Spec, Supervised, read_log
 from .census import Census, Visit, tally
 
 _SYSTEM_LINE = re.compile(r"proftpd\[(\d+)\] [^:]*: (.*)")
@@ -45,7 +45,8 @@ class Proftpd:
     Options are directives, such as ``AllowOverwrite``; the modules of TLS…, SFTP… and Ban… are
     loaded as needed. The option ``limit`` names the directive that enforces `max_per_ip`:
     ``MaxConnectionsPerHost`` (530 in the greeting), ``MaxInstances`` (silent EOF),
-    ``MaxClientsPerHost`` or ``MaxClientsPerUser`` (530 after PASS).
+    ``MaxClientsPerHost`` or ``MaxClientsPerUser`` (530 after PASS). With ``quiet`` it logs no
+    commands, for benchmarks; its census then knows of no logins.
     """
 
     user = USER
@@ -72,6 +73,7 @@ class Proftpd:
     def _lines(self, spec: Spec) -> list[str]:
         options = dict(spec.options)
         limit = options.pop("limit", "MaxConnectionsPerHost")
+        quiet = options.pop("quiet", False)
         directives = self._directives(spec)
         if spec.max_per_ip is not None:
             directives[limit] = spec.max_per_ip
@@ -92,6 +94,8 @@ class Proftpd:
             for module in modules
         ]
         formats = ['LogFormat census "%P %m %s %S"', f"ExtendedLog {self._command_log} ALL census"]
+        if quiet:
+            formats = []
         return [*loads, *(f"{name} {value}" for name, value in directives.items()), *formats]
 
     def _directives(self, spec: Spec) -> dict[str, object]:
@@ -99,7 +103,7 @@ class Proftpd:
         directives: dict[str, object] = {
             "ServerName": '"fixture"',
             "ServerType": "standalone",
-            "DefaultAddress": "127.0.0.1",
+            "DefaultAddress": HOST,
             "SocketBindTight": "on",
             "Port": spec.ports.listen,
             "PassivePorts": f"{first} {last}",

@@ -60,6 +60,7 @@ class PureFtpd:
             self._server.stop()
             raise
         self.port = self._relay.port
+        self.direct: int = spec.ports.listen  # past the relay, for benchmarks
 
     def _make_database(self, spec: Spec, owner: pwd.struct_passwd) -> Path:
         passwords = spec.folder / "passwd"

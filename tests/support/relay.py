@@ -49,6 +49,9 @@ class Seen:
     """The server's first line to each connection that got any, in order of connecting."""
     completed: int
     """226 replies that came from the server."""
+    talks: tuple[tuple[tuple[str, str], ...], ...]
+    """What was said on each connection before TLS: ``("C", text)`` for each packet of the client,
+    ``("S", text)`` for each of the server."""
 
 
 class Relay:
@@ -96,6 +99,7 @@ class Relay:
             census=tally(visits),
             greetings=tuple(greeting for greeting in greetings if greeting is not None),
             completed=sum(record["completed"] for record in records),
+            talks=tuple(tuple((side, text) for side, text in record["talk"]) for record in records),
         )
 
     def stop(self) -> None:

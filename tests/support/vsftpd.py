@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 
 from . import install
-from .backend import Spec, Supervised, read_log
+from .backend import HOST, Spec, Supervised, read_log
 from .census import Census, Visit, tally
 
 _LINE = re.compile(r"\[pid (\d+)\] (?:\[[^\]]*\] )?(.*)")
@@ -66,7 +66,7 @@ class Vsftpd:
         first, last = spec.ports.passive
         settings: dict[str, object] = {
             "listen": "YES",
-            "listen_address": "127.0.0.1",
+            "listen_address": HOST,
             "listen_port": spec.ports.listen,
             "pasv_min_port": first,
             "pasv_max_port": last,

@@ -98,7 +98,9 @@ def make_server(settings: dict[str, Any]) -> Any:
     handler.passive_ports = range(settings["passive"][0], settings["passive"][1] + 1)
     handler.dtp_handler.timeout = handler.passive_dtp.timeout = settings["data_timeout"]
     server_class = ThreadedFTPServer if settings["threaded"] else FTPServer
-    server = server_class(("127.0.0.1", settings["port"]), handler)
+    server = server_class(
+        (os.environ.get("FTPPOOL_TEST_HOST", "127.0.0.1"), settings["port"]), handler
+    )
     server.max_cons_per_ip = settings["max_cons_per_ip"]
     server.max_cons = settings["max_cons"]
     return server

@@ -22,6 +22,7 @@ REPLY = re.compile(rb"(\d{3})([ -])(.*)", re.DOTALL)
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 CHUNK = 65536
 QUEUE = 1000
+LONGEST_TALK = 100_000
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Record:
     login_failures: int = 0
     quit: bool = False
     completed: int = 0
+    talk: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Talk:
@@ -73,12 +75,14 @@ class Talk:
 
     def commands(self, data: bytes) -> None:
         """Read what the client sent."""
+        self._note("C", data)
         for line in self._lines("command", data):
             self._verb = line.split(b" ")[0].upper()
             self._record.quit = self._record.quit or self._verb == b"QUIT"
 
     def replies(self, data: bytes) -> None:
         """Read what the server sent."""
+        self._note("S", data)
         for line in self._lines("reply", data):
             match = REPLY.match(line)
             if self._record.greeting is None:
@@ -104,6 +108,10 @@ class Talk:
                 record.refused = True
             elif code == b"530":
                 record.login_failures += 1
+
+    def _note(self, side: str, data: bytes) -> None:
+        if data and self._plain and len(self._record.talk) < LONGEST_TALK:
+            self._record.talk.append((side, data.decode("utf-8", "replace")))
 
     def _lines(self, kind: str, data: bytes) -> list[bytes]:
         if not self._plain:

@@ -63,7 +63,7 @@ def upload_batch(
         target: ``"ftp://user:password@host/directory"``; the path is relative to the login
             directory, ``//x`` is absolute.
         max_per_ip: Connections that the server may see at any instant (default 2).
-        workers: Files sent at a time (default ``max_per_ip``).
+        workers: Files sent at a time (default ``max_per_ip``, for SFTP times ``channels``).
         atomic: Send each file to a part name first, and rename (default True).
         verify: ``"size"`` (default) or ``"none"``.
         on_conflict: ``"overwrite"`` (default), ``"skip"`` or ``"fail"``.

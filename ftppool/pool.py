@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import NamedTuple, Self, Unpack, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
 from ftppool.client import Cancel, Client, Estate
 from ftppool.downloads import (
@@ -32,6 +32,7 @@ from ftppool.limits.choice import limiter_of
 from ftppool.options import (
     check_cap,
     check_known,
+    check_positive,
     check_seconds,
     check_target,
 )
@@ -39,6 +40,7 @@ from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
 from ftppool.route import Route
 from ftppool.session import Session
+from ftppool.sshconfig import SSHConfig
 from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
@@ -46,6 +48,9 @@ from ftppool.transfer.directories import Directories
 from ftppool.transfer.download import destination_of
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
 from ftppool.uploads import UploadBatchOptions, run_uploads
+
+if TYPE_CHECKING:
+    import paramiko
 
 __all__ = ["FTPPool"]
 
@@ -67,6 +72,7 @@ class FTPPool:
         password: Password, or a callable that returns it (asked at each login), if it is not in
             the URL.
         ftp: Settings of the FTP protocol.
+        ssh: Settings of SSH, for ``sftp://`` targets.
         tls: Whom to trust with ``ftps://`` and ``ftpsi://`` (default: certificates that the system
             trusts, valid for the host name). An ``ssl.SSLContext`` is used as it is.
         acquire_timeout: Seconds to wait for a session (default 60).
@@ -79,6 +85,8 @@ class FTPPool:
         max_lifetime: Seconds after which a session is replaced (default 1800, less up to 10 %).
         check_after_idle: A session unused for longer than this many seconds is asked for a sign of
             life before it is lent (default 5); a younger one is only looked at, at no cost.
+        channels: Borrowers that one SFTP connection serves at a time (default 8); fewer where the
+            server allows fewer. FTP sessions serve one.
         retry: How often and after what waits failures are tried again.
         limiter: ``"machine"``: the cap holds over all processes of this user on this machine
             (default). ``"process"``: over all pools and threads of this process.
@@ -99,6 +107,7 @@ class FTPPool:
         user: str | None = None,
         password: str | Callable[[], str] | None = None,
         ftp: FTPConfig | None = None,
+        ssh: SSHConfig | None = None,
         tls: TLSConfig | ssl.SSLContext | None = None,
         acquire_timeout: float = 60.0,
         connect_timeout: float = 15.0,
@@ -108,6 +117,7 @@ class FTPPool:
         max_idle: float = 30.0,
         max_lifetime: float = 1800.0,
         check_after_idle: float = 5.0,
+        channels: int = 8,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         limiter: Limiter | str = "machine",
         leak_warn_after: float | None = 300.0,
@@ -133,7 +143,8 @@ class FTPPool:
         if leak_warn_after is not None:
             check_seconds("leak_warn_after", leak_warn_after, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
-        self._driver = _driver(self._target, ftp or FTPConfig(), tls, timeouts)
+        check_positive("channels", channels)
+        self._driver = _driver(self._target, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels)
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -150,7 +161,7 @@ class FTPPool:
             leak_warn_after=leak_warn_after,
             on_event=on_event,
         )
-        self._route = Route(self._target.host, self._target.port)
+        self._route = _route(self._target, self._driver)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
         self._stay: _Stay | None = None
@@ -191,8 +202,30 @@ class FTPPool:
             PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
                 See :meth:`acquire`. Inside the block, ftplib's own errors.
         """
+        if self._target.scheme == "sftp":
+            raise ConfigError("this pool speaks SFTP: use pool.sftp() or pool.session()")
         with self.acquire(timeout) as lease:
             yield cast("ftplib.FTP", lease.loan)
+
+    @contextlib.contextmanager
+    def sftp(self, timeout: float | None = None) -> Iterator[paramiko.SFTPClient]:
+        """Borrow a real ``paramiko.SFTPClient``, for code that was written for paramiko.
+
+        It has an SSH channel of its own, in the login directory; up to `channels` of them share one
+        connection. After the block every call raises :class:`~ftppool.LeaseReturned`. A block that
+        ends in an exception, or leaves files open, ends the channel; others are not disturbed.
+
+        Args:
+            timeout: Seconds to wait for it (default: ``acquire_timeout``).
+
+        Raises:
+            PoolTimeout, ServerBusy, ConnectError, AuthError, HostKeyError, WouldDeadlock,
+                PoolClosed: See :meth:`acquire`. Inside the block, paramiko's own errors.
+        """
+        if self._target.scheme != "sftp":
+            raise ConfigError("this pool speaks FTP: use pool.ftp() or pool.session()")
+        with self.acquire(timeout) as lease:
+            yield cast("paramiko.SFTPClient", lease.loan)
 
     def acquire(self, timeout: float | None = None) -> Lease:
         """Borrow a session; give it back with ``lease.release()`` or ``lease.discard()``.
@@ -499,7 +532,12 @@ class FTPPool:
             raise PoolClosed(self._closed)
         lender = _Lender(self, threading.get_ident())
         return run_uploads(
-            lender, files, remote_dir, options, workers=self._max_per_ip, target=self._target.url
+            lender,
+            files,
+            remote_dir,
+            options,
+            workers=self._max_per_ip * self._driver.places,
+            target=self._target.url,
         )
 
     def _download(
@@ -565,18 +603,36 @@ class _Lender:
 
 
 def _driver(
-    target: Target, ftp: FTPConfig, tls: TLSConfig | ssl.SSLContext | None, timeouts: Timeouts
+    target: Target,
+    timeouts: Timeouts,
+    *,
+    ftp: FTPConfig | None,
+    ssh: SSHConfig | None,
+    tls: TLSConfig | ssl.SSLContext | None,
+    channels: int,
 ) -> Driver:
+    if ssh is not None and target.scheme != "sftp":
+        raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
+    if tls is not None and target.scheme in {"ftp", "sftp"}:
+        raise ConfigError(f"tls= has no use with {target.scheme}://: write ftps:// (or ftpsi://)")
     if target.scheme == "sftp":
-        raise ConfigError("sftp:// is not supported by this version; write ftp:// or ftps://")
+        if ftp is not None:
+            raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
+        from ftppool.drivers.sftp import SFTPDriver
+
+        return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels)
     from ftppool.drivers.ftp import FTPDriver
     from ftppool.drivers.tls import TLSPolicy
 
-    if target.scheme == "ftp":
-        if tls is not None:
-            raise ConfigError("tls= has no use with ftp://: write ftps:// (or ftpsi://)")
-        return FTPDriver(target, ftp, timeouts)
-    return FTPDriver(target, ftp, timeouts, TLSPolicy(target, tls))
+    policy = None if target.scheme == "ftp" else TLSPolicy(target, tls)
+    return FTPDriver(target, ftp or FTPConfig(), timeouts, policy)
+
+
+def _route(target: Target, driver: Driver) -> Route:
+    if driver.endpoint is None:
+        return Route(target.host, target.port)
+    host, port, proxied = driver.endpoint
+    return Route(host, port, fixed=proxied)
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:

@@ -18,6 +18,7 @@ from ftppool.drivers.base import (
     Wire,
     drop,
     shut_down,
+    tune,
     wait_for,
 )
 from ftppool.drivers.ftp_files import FTPFiles
@@ -43,6 +44,7 @@ class FTPDriver:
     """Makes FTP sessions of one target, over TLS if it has a `policy`."""
 
     places = 1
+    endpoint: tuple[str, int, bool] | None = None
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class FTPDriver:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
-            _tune(sock)
+            tune(sock)
         except BaseException:
             sock.close()
             raise
@@ -284,7 +286,7 @@ class FTPWire:
 
     # -- one loan after another --------------------------------------------------------------------
 
-    def looks_alive(self) -> bool:
+    def looks_alive(self, loan: LeasedFTP | None = None) -> bool:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
         sock = self._control.sock
         silent = says_nothing(sock) if isinstance(sock, ssl.SSLSocket) else not _readable(sock)
@@ -325,7 +327,7 @@ class FTPWire:
             chains=self._config.ftp_class is None and self._config.passive,
         )
 
-    def take_back(self, loan: LeasedFTP) -> bool:
+    def take_back(self, loan: LeasedFTP, *, doom: bool = False) -> bool:
         """End a loan; the object is harmless from now on."""
         clean = self._control.clean and not (self._control.moved and not self._control.home)
         loan._give_back()
@@ -333,7 +335,7 @@ class FTPWire:
         if sock.gettimeout() != self._timeouts.io:  # the borrower may have set one of his own
             with contextlib.suppress(OSError):
                 sock.settimeout(self._timeouts.io)
-        return clean
+        return clean and not doom
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -442,12 +444,3 @@ def _readable(sock: socket.socket) -> bool:
         return wait_for(sock, 0)
     except (OSError, ValueError):
         return True  # closed: as good as an EOF
-
-
-def _tune(sock: socket.socket) -> None:
-    """Send small commands at once, and notice a peer that vanished in a long transfer."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)

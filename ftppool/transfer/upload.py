@@ -34,7 +34,8 @@ _log = logging.getLogger("ftppool")
 
 LONG_NAME = 50
 """Characters from which a name may have to be shortened for its part."""
-REFUSED_NAME = frozenset({550, 553})
+REFUSED_NAME = frozenset({550, 553, 2, 3})
+"""FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

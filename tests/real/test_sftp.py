@@ -1,0 +1,170 @@
+"""SFTP: sessions over a real OpenSSH."""
+
+from __future__ import annotations
+
+import threading
+
+import paramiko
+import pytest
+
+import ftppool
+from ftppool import FTPPool, LeaseReturned, RemoteRejected
+from tests.conftest import Start
+from tests.support.servers import Server
+
+
+@pytest.fixture
+def sshd(start: Start) -> Server:
+    return start("openssh")
+
+
+def test_a_leased_client_is_a_real_paramiko_client_and_all_share_one_connection(
+    sshd: Server,
+) -> None:
+    (sshd.home / "hello").write_bytes(b"hello")
+    with FTPPool(sshd.url, max_per_ip=1) as pool:
+        with pool.sftp() as sftp, pool.sftp() as other:
+            assert isinstance(sftp, paramiko.SFTPClient)
+            assert sftp.listdir() == ["hello"]
+            with other.open("hello", "rb") as file:
+                assert file.read() == b"hello"
+        assert pool.stats().opened == 1
+    census = sshd.wait_idle()
+    assert census.connects == census.quits == 1
+
+
+def test_a_client_that_was_given_back_is_harmless(sshd: Server) -> None:
+    (sshd.home / "hello").write_bytes(b"hello" * 100_000)
+    with FTPPool(sshd.url, max_per_ip=1) as pool:
+        with pool.sftp() as sftp:
+            file = sftp.open("hello", "rb")
+            file.prefetch()
+            sftp.chdir(str(sshd.home))
+        with pytest.raises(LeaseReturned):
+            sftp.listdir()
+        with pytest.raises(LeaseReturned):
+            file.read()
+        file.close()
+        with pool.sftp() as sftp:
+            assert sftp.getcwd() is None
+            assert sftp.listdir() == ["hello"]
+        assert pool.stats().opened == 1
+
+
+def test_what_a_borrower_spoils_is_only_his_channel(sshd: Server) -> None:
+    (sshd.home / "hello").write_bytes(b"hello")
+    with FTPPool(sshd.url, max_per_ip=1) as pool, pool.sftp() as other:
+        with pytest.raises(OSError, match="No such file"), pool.sftp() as sftp:
+            sftp.stat("nothing")
+        with pool.sftp() as sftp:
+            sftp.close()
+        assert other.listdir() == ["hello"]
+        assert pool.stats().opened == 1
+    assert sshd.wait_idle().connects == 1
+
+
+def test_the_file_api_is_the_same_as_for_ftp(sshd: Server) -> None:
+    with FTPPool(f"{sshd.url}/~/base", max_per_ip=1) as pool, pool.session() as session:
+        session.makedirs("a/b")
+        session.mkdir("a/c")
+        assert session.upload(b"12345", "a/b/five") == 5
+        assert session.size("a/b/five") == 5
+        kinds = {entry.name: entry.kind for entry in session.scandir("a")}
+        assert kinds == {"b": "dir", "c": "dir"}
+        assert session.listdir("a/b") == ["five"]
+        session.rename("a/b/five", "a/c/5")
+        session.upload(b"123456", "six")
+        session.replace("six", "a/c/5")
+        assert session.size("a/c/5") == 6
+        assert session.exists("a/c")
+        assert not session.exists("nothing")
+        session.chdir("a")
+        assert session.getcwd() == str(sshd.home / "base/a")
+        session.remove("c/5")
+        session.rmdir("c")
+        with pytest.raises(RemoteRejected, match="no such file"):
+            session.size("c")
+        with pytest.raises(RemoteRejected):
+            session.mkdir("b")
+    assert sshd.wait_idle().quits == 1
+
+
+@pytest.mark.parametrize("directory", ["", "/~/below", "{home}/absolute"])
+def test_a_url_path_is_absolute_or_below_the_login_directory(sshd: Server, directory: str) -> None:
+    url = sshd.url + directory.format(home=sshd.home)
+    with FTPPool(url) as pool:
+        pool.upload(b"x", "file")
+    folder = directory.rpartition("/")[2]
+    assert (sshd.home / folder / "file").read_bytes() == b"x"
+
+
+def test_a_server_that_allows_two_channels_gets_eighty_files_through_one_connection(
+    start: Start,
+) -> None:
+    sshd = start("openssh", options={"MaxSessions": 2})
+    files = [(bytes([number]) * 1000, f"in/{number}") for number in range(80)]
+    with FTPPool(sshd.url, max_per_ip=1) as pool:
+        report = pool.upload_batch(files)
+        stats = pool.stats()
+    assert report.ok
+    assert all(outcome.attempts == 1 and outcome.verified for outcome in report.outcomes)
+    assert len(list((sshd.home / "in").iterdir())) == 80
+    assert stats.opened == stats.closed + stats.open == 1
+    census = sshd.wait_idle()
+    assert census.connects == census.sessions == census.quits == 1
+
+
+def test_another_connection_is_opened_only_when_all_channels_are_busy(sshd: Server) -> None:
+    with FTPPool(sshd.url, max_per_ip=2, channels=3) as pool:
+        leases = [pool.acquire() for _ in range(3)]
+        assert pool.stats().open == 1
+        leases += [pool.acquire() for _ in range(3)]
+        assert pool.stats().open == 2
+        for lease in leases:
+            lease.release()
+    assert sshd.wait_idle().peak == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 32_600, 261_121, 5_000_000])
+def test_files_of_all_sizes_arrive_and_come_back(sshd: Server, size: int) -> None:
+    content = (bytes(range(256)) * (size // 256 + 1))[:size]
+    got = bytearray()
+    with FTPPool(sshd.url) as pool:
+        outcome = pool.upload(content, "file")
+        with pool.acquire() as lease:
+            assert lease.files().retrieve("file", got.extend) == size
+    assert outcome.verified
+    assert got == content
+
+
+def test_threads_share_one_connection_and_paramiko_leaves_no_thread(sshd: Server) -> None:
+    def work() -> None:
+        for _ in range(5):
+            with pool.session() as session:
+                session.listdir()
+
+    with FTPPool(sshd.url, max_per_ip=1, channels=4) as pool:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert pool.close().clean
+        assert pool.stats().acquired == 40
+    assert sshd.wait_idle().connects == 1
+    assert not any("ssh" in thread.name for thread in threading.enumerate())
+
+
+def test_ftp_targets_have_no_paramiko_client_and_sftp_targets_no_ftplib(sshd: Server) -> None:
+    with (
+        FTPPool(sshd.url) as pool,
+        pytest.raises(ftppool.ConfigError, match=r"pool\.sftp"),
+        pool.ftp(),
+    ):
+        pass
+    with (
+        FTPPool("ftp://host") as pool,
+        pytest.raises(ftppool.ConfigError, match=r"pool\.ftp"),
+        pool.sftp(),
+    ):
+        pass

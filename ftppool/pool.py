@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Self, Unpack, cast
 
+from ftppool.bucket import Bucket
 from ftppool.client import Cancel, Client
 from ftppool.drivers.base import Driver, FileOps, Timeouts
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
@@ -27,6 +28,7 @@ from ftppool.limits.choice import limiter_of
 from ftppool.options import (
     check_cap,
     check_known,
+    check_rate,
     check_seconds,
     check_target,
 )
@@ -38,7 +40,8 @@ from ftppool.stats import CloseReport, PoolStats
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
-from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
+from ftppool.transfer.options import Conflict, Shared, UploadOptions, Verify
+from ftppool.transfer.upload import Upload
 from ftppool.uploads import UploadBatchOptions, run_uploads
 
 __all__ = ["FTPPool"]
@@ -78,6 +81,8 @@ class FTPPool:
         retry: How often and after what waits failures are tried again.
         limiter: ``"machine"``: the cap holds over all processes of this user on this machine
             (default). ``"process"``: over all pools and threads of this process.
+        rate_limit: Bytes per second that all uploads of the pool may send together (default: no
+            limit).
         on_event: Called with each :class:`~ftppool.events.Event`.
         name: Name for logs, events and threads (default: the host).
 
@@ -104,6 +109,7 @@ class FTPPool:
         check_after_idle: float = 5.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         limiter: Limiter | str = "machine",
+        rate_limit: float | None = None,
         on_event: Callable[[Event], object] | None = None,
         name: str | None = None,
     ) -> None:
@@ -124,7 +130,7 @@ class FTPPool:
         ):
             check_seconds(what, seconds, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
-        self._driver = _driver(self._target, ftp or FTPConfig(), tls, timeouts)
+        self._driver = _driver(self._target, ftp or FTPConfig(), tls, timeouts, rate_limit)
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -210,6 +216,8 @@ class FTPPool:
         verify: Verify = "size",
         on_conflict: Conflict = "overwrite",
         makedirs: bool = True,
+        preserve_mtime: bool = False,
+        resume: bool = False,
     ) -> Outcome:
         """Send one file and return when it is whole under its name.
 
@@ -217,9 +225,11 @@ class FTPPool:
             source: A path, bytes, or a callable that opens a binary file (anew for each attempt).
             remote: Remote path, relative to the target's directory.
             atomic: Send to a part name first, and rename.
-            verify: ``"size"`` or ``"none"``.
-            on_conflict: ``"overwrite"``, ``"skip"`` or ``"fail"``.
+            verify: ``"size"``, ``"hash"`` or ``"none"``.
+            on_conflict: ``"overwrite"``, ``"skip"``, ``"skip_same"`` or ``"fail"``.
             makedirs: Make missing directories.
+            preserve_mtime: Give the file the time of its source.
+            resume: After a lost connection, go on where the server proves that its part ends.
 
         Raises:
             FTPPoolError: It did not arrive.
@@ -230,7 +240,7 @@ class FTPPool:
             "",
             {
                 "workers": 1, "atomic": atomic, "verify": verify, "on_conflict": on_conflict,
-                "makedirs": makedirs,
+                "makedirs": makedirs, "preserve_mtime": preserve_mtime, "resume": resume,
             },
         )  # fmt: skip
         for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):
@@ -483,18 +493,23 @@ class _Lender:
 
 
 def _driver(
-    target: Target, ftp: FTPConfig, tls: TLSConfig | ssl.SSLContext | None, timeouts: Timeouts
+    target: Target,
+    ftp: FTPConfig,
+    tls: TLSConfig | ssl.SSLContext | None,
+    timeouts: Timeouts,
+    rate_limit: float | None,
 ) -> Driver:
     if target.scheme == "sftp":
         raise ConfigError("sftp:// is not supported by this version; write ftp:// or ftps://")
     from ftppool.drivers.ftp import FTPDriver
     from ftppool.drivers.tls import TLSPolicy
 
+    bucket = None if rate_limit is None else Bucket(check_rate(rate_limit))
     if target.scheme == "ftp":
         if tls is not None:
             raise ConfigError("tls= has no use with ftp://: write ftps:// (or ftpsi://)")
-        return FTPDriver(target, ftp, timeouts)
-    return FTPDriver(target, ftp, timeouts, TLSPolicy(target, tls))
+        return FTPDriver(target, ftp, timeouts, bucket=bucket)
+    return FTPDriver(target, ftp, timeouts, TLSPolicy(target, tls), bucket=bucket)
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:

@@ -220,7 +220,7 @@ def test_a_file_that_shrinks_while_it_is_sent_fails_clearly(
             os.truncate(shrinking, 25_000_000)
 
     report = upload_batch([shrinking], server.url, on_event=shrink, check=False)
-    assert "bytes when it was opened" in str(report.outcomes[0].error)
+    assert "the source had 30000000 bytes" in str(report.outcomes[0].error)
     assert list(server.home.iterdir()) == []
 
 

@@ -61,10 +61,16 @@ class NoWire:
     def take_back(self, loan: Any) -> bool:
         return True
 
+    def goodbye(self, within: float) -> None:
+        pass
+
     def end(self) -> bool:
         return True
 
     def cut(self) -> None:
+        pass
+
+    def disown(self) -> None:
         pass
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ftppool.report import BatchReport as BatchReport, Outcome as Outcome, Status as Status
     from ftppool.retry import RetryPolicy as RetryPolicy
     from ftppool.session import Session as Session
+    from ftppool.signals import exit_on_sigterm as exit_on_sigterm
     from ftppool.stats import (
         CloseReport as CloseReport,
         Holder as Holder,
@@ -62,6 +63,7 @@ _HOMES = {
     "ftppool.report": "BatchReport Outcome Status",
     "ftppool.retry": "RetryPolicy",
     "ftppool.session": "Session",
+    "ftppool.signals": "exit_on_sigterm",
     "ftppool.stats": "CloseReport Holder PoolStats",
     "ftppool.target": "FTPConfig Target",
     "ftppool.tlsconfig": "TLSConfig",
@@ -100,6 +102,7 @@ __all__ = [
     "VerifyError",
     "WouldDeadlock",
     "__version__",
+    "exit_on_sigterm",
     "upload_batch",
 ]
 

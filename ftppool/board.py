@@ -51,6 +51,13 @@ class Board:
         """True if there is, or may soon be, something for the dispatcher to do. Needs the lock."""
         return bool(self.clients or self.ledger.slots)
 
+    def forget_closed(self) -> None:
+        """Let pools go that are closed and have nothing here any more. Needs the lock."""
+        busy = {slot.tenant for slot in self.ledger.slots}
+        for client in [client for client in self.clients if client.closed and client not in busy]:
+            client.done.ring()
+            self.clients.discard(client)
+
 
 def client_of(slot: Slot) -> Client:
     """Return the pool for which a slot was taken."""

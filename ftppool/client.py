@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from math import inf
 
 from ftppool.bell import Bell
 from ftppool.drivers.base import Driver
 from ftppool.events import Event
+from ftppool.leaks import Stack, tell_leak
 from ftppool.lease import Grip
 from ftppool.ledger import Ledger
 from ftppool.limits.base import Limiter
@@ -15,12 +18,56 @@ from ftppool.retry import RetryPolicy
 from ftppool.slots import State, Tenant
 from ftppool.stats import Holder, PoolStats
 
-__all__ = ["Cancel", "Cancelled", "Client", "holders_of", "snapshot"]
+__all__ = ["Cancel", "Cancelled", "Client", "Estate", "holders_of", "snapshot"]
+
+_log = logging.getLogger("ftppool")
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Estate:
+    """What outlives a pool that is lost: its sessions are still to be ended, and somebody told.
+
+    Attributes:
+        name: The pool's name.
+        stack: Where it was made.
+        close_timeout: Seconds for the end of all its sessions.
+        leak_warn_after: Seconds after which a lease that is out is suspected, or None.
+        on_event: The listener.
+        settled: True once the pool was closed, or its loss was told.
+    """
+
+    name: str
+    stack: Stack
+    close_timeout: float
+    leak_warn_after: float | None
+    on_event: Callable[[Event], object] | None
+    settled: bool = False
+
+    def emit(self, event: Event) -> None:
+        """Tell the listener; its errors are logged and go no further."""
+        if self.on_event is None:
+            return
+        try:
+            self.on_event(event)
+        except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
+            _log.exception("ftppool: on_event failed for %s", type(event).__name__)
+
+    def tell_loss(self, how: str) -> None:
+        """Say once that the pool was never closed."""
+        if not self.settled:
+            self.settled = True
+            tell_leak(
+                f"the pool {self.name} {how}, and its sessions were ended; use 'with', or close() "
+                "it",
+                self.stack,
+            )
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Client(Tenant):
     """A pool's terms at this address, with what is needed to make its sessions.
+
+    Nothing here may lead back to the pool: it is told when nobody else has it any more.
 
     Attributes:
         user: Who logs in.
@@ -29,16 +76,30 @@ class Client(Tenant):
         done: Rung whenever something of this pool may have ended.
     """
 
-    name: str
+    estate: Estate
     user: str
     driver: Driver
     limiter: Limiter
     policy: RetryPolicy
     max_lifetime: float
     check_after_idle: float
-    emit: Callable[[Event], None]
     alternatives: bool = False
     done: Bell = field(default_factory=Bell)
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self.estate.name
+
+    def patience(self, threads: tuple[Hashable, ...]) -> float:
+        """Seconds after which a lease of these threads is suspected to be lost."""
+        limit = self.estate.leak_warn_after
+        # A batch, whose workers wait on its caller's behalf, keeps its sessions for long.
+        return inf if limit is None or len(threads) > 1 else limit
+
+    def emit(self, event: Event) -> None:
+        """Tell the pool's listener."""
+        self.estate.emit(event)
 
 
 class Cancelled(Exception):

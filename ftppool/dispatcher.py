@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
 from ftppool.board import Board, client_of
+from ftppool.client import Client
+from ftppool.leaks import tell_leak, tell_suspicion
 from ftppool.lease import Grip
-from ftppool.opening import Opener
+from ftppool.opening import LOGIN, Opener
 from ftppool.slots import Slot, State
 from ftppool.workers import Workers
 
 __all__ = ["Dispatcher"]
 
+_log = logging.getLogger("ftppool")
+
 TICK = 0.5
 """Seconds between two looks of the dispatcher while there are sessions or waiters, and between two
 questions whether another process needs some."""
+FOREVER = threading.TIMEOUT_MAX
 
 
 class Dispatcher:
     """One daemon thread while the address is in use, and a thread for each open or close.
 
-    ``_thread`` is guarded by the board's lock. ``mailbox`` needs none: each use is one atomic step.
+    ``_thread`` is guarded by the board's lock. ``mailbox`` and ``orphans`` need none: each use is
+    one atomic step. The rest is only the thread's own, but is kept here: should it die, the next
+    one goes on from there.
 
     Args:
-        reclaim: Ends a lease that was lost.
+        reclaim: Ends a lease that was lost; False if it was given back in time.
 
     Attributes:
         mailbox: Lost leases, dropped here by finalizers.
+        orphans: Lost pools, dropped here by finalizers.
+        retired: True once the interpreter's exit does what is left to do; needs the lock.
     """
 
-    def __init__(self, board: Board, opener: Opener, reclaim: Callable[[Grip], None]) -> None:
+    def __init__(self, board: Board, opener: Opener, reclaim: Callable[[Grip], bool]) -> None:
         self.mailbox: deque[Grip] = deque()
+        self.orphans: deque[Client] = deque()
+        self.retired = False
         self._board = board
         self._opener = opener
         self._reclaim = reclaim
         self._workers = Workers(f"ftppool-{board.address}")
         self._thread: threading.Thread | None = None
+        self._latest: threading.Thread | None = None
+        self._running: dict[Slot, threading.Thread] = {}
+        self._deadlines: dict[Client, float] = {}
         self._eased = 0.0
+        self._failing = False
 
     def start(self) -> None:
         """Be there while there is something to do. Needs the lock."""
-        if self._thread is not None and self._thread.is_alive():
+        if self.retired or (self._thread is not None and self._thread.is_alive()):
             return
         if self._board.in_use:
-            self._thread = self._workers.new(self._run, "dispatcher")
+            self._thread = self._latest = self._workers.new(self._run, "dispatcher")
             self._thread.start()
 
     def join(self, deadline: float) -> int:
@@ -54,49 +70,71 @@ class Dispatcher:
         with self._board.lock:
             if self._board.clients:
                 return 0  # the gate lives on for other pools
-            dispatcher = None if self._board.ledger.slots else self._thread
+            dispatcher = None if self._board.ledger.slots else self._latest
         return self._workers.join(deadline, dispatcher)
 
     def _run(self) -> None:
-        board, me = self._board, threading.current_thread()
         while True:
-            self._read_mailbox()
-            with board.lock:
-                now = time.monotonic()
-                if self._thread is not me:
-                    return  # a Ctrl-C in start() made two of us: the other one has the work
-                board.ledger.pump(now)
-                jobs = list(board.ledger.claim_jobs())
-                freed, board.ledger.freed = board.ledger.freed, []
-                if not board.in_use:
-                    self._thread = None
-                    break
-                pause = self._pause(now)
-            self._forget(freed)
-            for slot in jobs:
-                self._start_job(slot)
-            self._be_fair(now)
-            board.nudge.wait(pause)
-        self._forget(freed)
-        self._opener.leave_lines()
+            try:
+                pause = self._round()
+                self._failing = False
+            except BaseException:  # noqa: BLE001 - a full memory, a user's limiter: all wait for us
+                if not self._failing:
+                    self._failing = True
+                    _log.exception("ftppool: the dispatcher of %s goes on", self._board.address)
+                pause = TICK
+            if pause is None:
+                return
+            self._board.nudge.wait(pause)
 
-    def _pause(self, now: float) -> float | None:
+    def _round(self) -> float | None:
+        """Do what is due; the seconds until the next look, None for the end."""
+        board, me = self._board, threading.current_thread()
+        self._read_notes()
+        with board.lock:
+            now = time.monotonic()
+            if self.retired or self._thread is not me:
+                return None  # a Ctrl-C in start() may have made two of us
+            self._mend()
+            board.ledger.pump(now)
+            board.forget_closed()
+            freed = list(board.ledger.freed)
+            leaving = not board.in_use and not freed
+            if leaving:
+                self._thread = None
+            jobs = list(board.ledger.claim_jobs())
+            suspects = self._suspects(now)
+            pause = self._pause(now)
+        if leaving:
+            self._opener.leave_lines()
+            return None
+        self._opener.let_go(freed)
+        for slot in jobs:
+            self._start_job(slot)
+        for client in list(board.clients):
+            client.done.ring()
+        self._tell(suspects, now)
+        self._be_fair(now)
+        return 0.0 if freed else pause
+
+    def _mend(self) -> None:
+        """Find jobs that died, or were never begun, because a thread did. Needs the lock."""
+        for slot, thread in list(self._running.items()):
+            if not slot.claimed:
+                del self._running[slot]
+            elif not thread.is_alive():
+                del self._running[slot]
+                self._opener.abort(slot, RuntimeError("the thread that opened it died"))
+        for slot in self._board.ledger.slots:
+            if slot.claimed and slot not in self._running:
+                slot.claimed = False
+
+    def _pause(self, now: float) -> float:
         ledger = self._board.ledger
         if not ledger.slots and not ledger.waiters and not self._opener.asking:
-            return None
+            return FOREVER
         until = ledger.next_deadline(now)
         return TICK if until is None else min(TICK, max(0.0, until - now) + 0.001)
-
-    def _read_mailbox(self) -> None:
-        """End the sessions whose leases were lost; only the dispatcher does this."""
-        while self.mailbox:
-            self._reclaim(self.mailbox[0])
-            self.mailbox.popleft()  # last: while it is there nobody takes this for a deadlock
-
-    def _forget(self, freed: list[Slot]) -> None:
-        self._opener.let_go(freed)
-        for client in list(self._board.clients):
-            client.done.ring()
 
     def _start_job(self, slot: Slot) -> None:
         work = self._opener.open if slot.state is State.OPENING else self._opener.close
@@ -104,10 +142,59 @@ class Dispatcher:
         def job() -> None:
             try:
                 work(slot)
+            except BaseException:  # noqa: BLE001 - a listener's sys.exit(), say
+                _log.exception("ftppool: a thread of %s failed", self._board.address)
             finally:
                 self._board.nudge.ring()
 
-        self._workers.do(job, slot.state.value)
+        self._running[slot] = self._workers.do(job, slot.state.value)
+
+    # -- leaks -------------------------------------------------------------------------------------
+
+    def _read_notes(self) -> None:
+        """End what was lost; only the dispatcher does this."""
+        while self.mailbox:
+            grip = self.mailbox[0]
+            lost = self._reclaim(grip)
+            self.mailbox.popleft()  # last: while it is there nobody takes this for a deadlock
+            if lost:
+                age = time.monotonic() - grip.since
+                tell_leak(
+                    f"a session to {self._board.address} was lost {age:.1f} s after "
+                    f"{grip.task.name} had taken it, and was ended; use 'with', or release() it",
+                    grip.stack,
+                )
+        while self.orphans:
+            client = self.orphans[0]
+            with self._board.lock:
+                self._board.ledger.shut(client, time.monotonic())
+            self._deadlines[client] = time.monotonic() + LOGIN
+            self.orphans.popleft()
+            client.estate.tell_loss("was lost without close()")
+        for client, deadline in list(self._deadlines.items()):
+            if deadline <= time.monotonic():
+                del self._deadlines[client]
+                self._opener.break_off(client)
+
+    def _suspects(self, now: float) -> list[Grip]:
+        """Find leases that are out for very long. Needs the lock."""
+        return [
+            place.owner
+            for slot in self._board.ledger.slots
+            for place in slot.places
+            if isinstance(place.owner, Grip) and place.owner.suspicious(now)
+        ]
+
+    def _tell(self, suspects: list[Grip], now: float) -> None:
+        for grip in suspects:
+            grip.told = True
+            tell_suspicion(
+                f"{grip.task.name} has had a session to {self._board.address} for "
+                f"{now - grip.since:.1f} s and not given it back (leak_warn_after)",
+                grip.stack,
+            )
+
+    # -- other processes ---------------------------------------------------------------------------
 
     def _be_fair(self, now: float) -> None:
         """Give up what other processes need more; leave the line where nobody of us waits."""

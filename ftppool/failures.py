@@ -20,7 +20,15 @@ from ftppool.lessons import Ban
 from ftppool.refusals import Kind, Reply, Verdict
 from ftppool.stats import Holder
 
-__all__ = ["banned", "gave_up", "held_elsewhere", "open_error", "timed_out", "would_deadlock"]
+__all__ = [
+    "banned",
+    "gave_up",
+    "held_elsewhere",
+    "no_answer",
+    "open_error",
+    "timed_out",
+    "would_deadlock",
+]
 
 
 def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError:
@@ -64,6 +72,17 @@ def gave_up(failure: FTPPoolError, timeout: float) -> FTPPoolError:
     error.args = (f"no session within {timeout:.3g} s: {failure}",)
     error.__cause__ = failure
     return error
+
+
+def no_answer(address: Address, timeout: float) -> ConnectError:
+    """A connection is being made, and the server has not said a word yet."""
+    return ConnectError(
+        f"{address} has not answered within {timeout:.3g} s; check the address and the network, "
+        "or allow more time",
+        phase="connect",
+        address=str(address),
+        retryable=True,
+    )
 
 
 def timed_out(

@@ -6,8 +6,11 @@ can fall between a connection and its slot. Borrowers only wait, transfer and gi
 
 from __future__ import annotations
 
+import atexit
 import copy
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Hashable
@@ -15,11 +18,12 @@ from collections.abc import Hashable
 from ftppool.board import BelledWaiter, Board
 from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.dispatcher import Dispatcher
-from ftppool.drivers.base import Address, Wire
+from ftppool.drivers.base import Address, Wire, drop
 from ftppool.errors import FTPPoolError
-from ftppool.failures import gave_up, held_elsewhere, timed_out, would_deadlock
+from ftppool.failures import gave_up, held_elsewhere, no_answer, timed_out, would_deadlock
+from ftppool.farewell import Farewell, end_all
 from ftppool.lease import Grip, Lease
-from ftppool.opening import Opener
+from ftppool.opening import LOGIN, Opener
 from ftppool.slots import Place, State
 from ftppool.stats import CloseReport, PoolStats
 
@@ -27,20 +31,13 @@ __all__ = ["Gate", "gate_for"]
 
 _log = logging.getLogger("ftppool")
 
+PATIENCE = 1.0
+"""Seconds that a borrower waits until those who work through a queue make way for him."""
 LEAST = 0.1
 """Seconds that an idle session has to answer, however little time its borrower has left."""
 
 SLICE = 0.5
 """Seconds between two looks of a waiter: what a lost wake-up costs at most."""
-TICK = 0.5
-"""Seconds between two looks of the dispatcher while there are sessions or waiters, and between two
-questions whether another process needs some."""
-BAN = 600.0
-"""Seconds without a connect after the server spoke of a ban."""
-FEW = 3
-"""Connects until something that only looks like a refusal counts as what it says."""
-NO_PERMIT = (0.1, 0.25)
-"""Seconds until the limiter is asked again: at random, so that processes do not march in step."""
 
 
 class Gate:
@@ -51,7 +48,10 @@ class Gate:
 
     def __init__(self, address: Address) -> None:
         self.address: Address = address
-        self._board = Board(address)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self._board = Board(self.address)
         self._lock = self._board.lock
         self._ledger = self._board.ledger
         self._opener = Opener(self._board)
@@ -83,7 +83,7 @@ class Gate:
             raise Cancelled
         now = time.monotonic()
         # Made before there is anything to lose: if it is lost, so is what its grip holds.
-        lease = Lease(self, Grip(threads[0], now))
+        lease = Lease(self, Grip(threads, now, client.patience(threads)))
         place = None
         if not self._ledger.waiters:
             with self._lock:
@@ -140,6 +140,8 @@ class Gate:
     ) -> None:
         """Sleep until there is something to have, and fill the lease with it."""
         deadline = waiter.since + timeout
+        # A silent address must leave time for the next one of its name.
+        answer = waiter.since + timeout / 2 if client.alternatives else deadline
         while True:
             if waiter.error is not None:
                 raise copy.copy(waiter.error) from waiter.error.__cause__
@@ -148,11 +150,24 @@ class Gate:
                     return
             elif cancel is not None and cancel.cancelled:
                 raise Cancelled
-            elif (left := deadline - time.monotonic()) > 0:
+            elif (left := self._left(waiter, deadline, answer)) > 0:
                 if not waiter.bell.wait(min(SLICE, left)):
                     self._look_again()
             else:
-                raise self._nothing_came(client, timeout)
+                raise self._nothing_came(client, time.monotonic() - waiter.since)
+
+    def _left(self, waiter: BelledWaiter, deadline: float, answer: float) -> float:
+        """Seconds for which it makes sense to go on waiting.
+
+        Raises:
+            WouldDeadlock: What was held by others when the wait began is held by waiters now.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if not self._dispatcher.mailbox and self._ledger.deadlocked(waiter, now):
+                raise would_deadlock(self.address, waiter.tenant.cap)
+            answered = any(slot.connected for slot in self._ledger.slots)
+        return (deadline if answered else min(deadline, answer)) - now
 
     def _accept(self, waiter: BelledWaiter, lease: Lease, client: Client, deadline: float) -> bool:
         """Look at the session that the waiter was given; False if there is none to have."""
@@ -191,28 +206,50 @@ class Gate:
             return False
         return True
 
-    def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None:
-        """End a loan: the next borrower gets the session, or it is ended if it is not clean."""
-        wire: Wire | None = place.slot.session
-        if wire is not None and place.owner is grip and grip.loan is not None:
-            doom = not wire.take_back(grip.loan) or doom
-        with self._lock:
-            self._ledger.release(place, grip, time.monotonic(), doom=doom)
-            busy = self._ledger.busy and self._after_event()
-        if busy:
-            self._board.nudge.ring()
+    def give_back(self, place: Place, grip: Grip, *, doom: bool) -> bool:
+        """End a loan: the next borrower gets the session, or it is ended if it is not clean.
 
-    def _reclaim(self, grip: Grip) -> None:
-        """End what a lost lease held, if it held anything yet."""
+        Returns:
+            False if it had ended already.
+        """
+        wire: Wire | None = place.slot.session
+        try:
+            if wire is not None and place.owner is grip and grip.loan is not None:
+                clean, doom = not doom, True
+                doom = not (wire.take_back(grip.loan) and clean)
+        finally:
+            # Whatever came in between (a Ctrl-C), the place must not be lost with it.
+            with self._lock:
+                held = self._ledger.release(place, grip, time.monotonic(), doom=doom)
+                busy = self._ledger.busy and self._after_event()
+            if busy:
+                self._board.nudge.ring()
+        if grip.told:
+            age = time.monotonic() - grip.since
+            _log.warning(
+                "ftppool: the session to %s that %s had for long came back after %.1f s",
+                self.address, grip.task.name, age,
+            )  # fmt: skip
+        return held
+
+    def _reclaim(self, grip: Grip) -> bool:
+        """End what a lost lease held; False if it held nothing any more, or nothing yet."""
         with self._lock:
             places = [place for slot in self._ledger.slots for place in slot.places]
-        for place in places:
-            if place.owner is grip:
-                self.give_back(place, grip, doom=True)
+        return any(
+            self.give_back(place, grip, doom=True) for place in places if place.owner is grip
+        )
 
     def lost(self, grip: Grip) -> None:
         """A lease was lost: called by a finalizer, so it only drops a note."""
         self._dispatcher.mailbox.append(grip)
+        self._board.nudge.ring()
+
+    def abandon(self, client: Client) -> None:
+        """A pool was lost: called by a finalizer, so it only drops a note."""
+        if client in self._board.clients:
+            self._dispatcher.orphans.append(client)
+            self._board.nudge.ring()
 
     def _look_again(self) -> None:
         with self._lock:
@@ -228,9 +265,14 @@ class Gate:
             self._dispatcher.start()
         return busy
 
-    def wanted(self) -> bool:
-        """True if another process waits for a session of this one; give yours back if you can."""
-        return self._ledger.owed > 0
+    def wanted(self, grip: Grip) -> bool:
+        """True if others have waited long for what this borrower and his like pass on."""
+        since = time.monotonic() - PATIENCE
+        with self._lock:
+            return self._ledger.owed > 0 or any(
+                waiter.since < since and not waiter.served and waiter.threads[-1] != grip.group
+                for waiter in self._ledger.waiters
+            )
 
     # -- the end of a pool -------------------------------------------------------------------------
 
@@ -249,11 +291,11 @@ class Gate:
             self._after_event()
         self._board.nudge.ring()
 
-    def close(self, client: Client, timeout: float, *, patient: bool = True) -> CloseReport:
+    def close(self, client: Client, timeout: float) -> CloseReport:
         """End all sessions of a pool, with `timeout` as one total.
 
         Waiters fail at once, idle sessions say QUIT, leases may end by themselves while there is
-        time to spare (not at all unless `patient`) and are taken away then.
+        time to spare and are taken away then.
         """
         started = time.monotonic()
         before = copy.copy(client.totals)
@@ -261,7 +303,7 @@ class Gate:
             self._ledger.shut(client, started)
             self._after_event()
         self._board.nudge.ring()
-        patience = timeout - min(timeout / 2, GOODBYE) if patient else 0.0
+        patience = timeout - min(timeout / 2, GOODBYE)
         steps = [
             (patience, self._take_away),
             (min(timeout / 2, LOGIN), self._opener.break_off),
@@ -331,6 +373,27 @@ class Gate:
             self._after_event()
         self._board.nudge.ring()
 
+    def farewell(self) -> Farewell:
+        """What ends everything at the interpreter's exit."""
+        return Farewell(self._board, self._opener, self._dispatcher)
+
+    def disown(self) -> None:
+        """In a forked child: close the copies of the descriptors, and begin with nothing.
+
+        Another thread of the parent may have had the lock, so it is not taken but replaced.
+        """
+        for slot in self._ledger.slots:
+            wire: Wire | None = slot.session
+            if wire is not None:
+                wire.disown()
+            for place in slot.places:
+                owner, place.owner = place.owner, None
+                if wire is not None and isinstance(owner, Grip):
+                    wire.take_back(owner.loan)
+        for sock in list(self._opener.connecting.values()):
+            drop(sock)
+        self._set_up()
+
     # -- what it says about itself -----------------------------------------------------------------
 
     def stats(self, client: Client) -> PoolStats:
@@ -343,6 +406,7 @@ class Gate:
             client.totals.acquire_timeouts += 1
             failure = self._ledger.last_failure
             alive = any(slot.connected for slot in self._ledger.slots)
+            trying = any(slot.state is State.OPENING for slot in self._ledger.slots)
             holders = holders_of(self._ledger, time.monotonic())
             effective = self._ledger.effective
         others = client.limiter.elsewhere(str(self.address)) if self._opener.asking else ""
@@ -352,6 +416,8 @@ class Gate:
             return held_elsewhere(self.address, timeout, others, failure)
         if failure is not None:
             return gave_up(failure, timeout)
+        if trying:
+            return no_answer(self.address, timeout)
         return timed_out(self.address, timeout, holders, effective, failure)
 
 
@@ -360,9 +426,6 @@ LAST = 1.0
 
 GOODBYE = 4.0
 """Seconds of close() kept for QUIT, the final FIN and settling."""
-
-LOGIN = 3.0
-"""Seconds of close() for which an open may go on, to be ended with QUIT after its login."""
 
 _gates: dict[tuple[str, int], Gate] = {}
 _gates_lock = threading.Lock()
@@ -378,5 +441,34 @@ def gate_for(address: Address) -> Gate:
     gate = _gates.get(where)
     if gate is None:
         with _gates_lock:
+            if not _gates:
+                _end_in_worker_process()
             gate = _gates.setdefault(where, Gate(address))
     return gate
+
+
+@atexit.register
+def _end_all() -> None:
+    """Say QUIT for pools that the program forgot to close."""
+    end_all([gate.farewell() for gate in list(_gates.values())])
+
+
+def _end_in_worker_process() -> None:
+    """Processes of ``multiprocessing`` end without the interpreter's exit handlers."""
+    module = sys.modules.get("multiprocessing.util")
+    if module is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
+        module.Finalize(None, _end_all, exitpriority=1)
+
+
+def _after_fork() -> None:
+    """In a forked child nothing of the parent's may be used, and its locks may be held for ever."""
+    global _gates_lock  # noqa: PLW0603
+    _gates_lock = threading.Lock()
+    gates = list(_gates.values())
+    _gates.clear()
+    for gate in gates:
+        gate.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -2,62 +2,60 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os.path
-import sys
 import threading
 from collections.abc import Hashable
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import Any, Protocol, Self
 
 from ftppool.drivers.base import FileOps, Wire
 from ftppool.errors import LeaseReturned
+from ftppool.leaks import Stack, position, stack_here
 from ftppool.slots import Place
 from ftppool.stats import Holder
 
 __all__ = ["Grip", "Lease"]
-
-NOT_THE_USER = (os.path.dirname(os.path.abspath(__file__)) + os.sep, contextlib.__file__)
-"""Where the code of a borrower is not: this package, and what runs its ``with`` blocks."""
-
-
-@functools.cache
-def _not_the_user(file: str) -> bool:
-    return file.startswith(NOT_THE_USER)
 
 
 class Grip:
     """What the ledger knows of a borrower; it outlives a lost lease.
 
     Attributes:
+        thread: Who borrows.
+        group: On whose behalf: the caller of a batch, or the same.
         since: When he asked.
         loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
+        patience: Seconds after which a lease that is still out is told as a suspected leak.
+        told: True once that was done.
     """
 
-    __slots__ = ("code", "line", "loan", "since", "task", "thread")
+    __slots__ = ("group", "loan", "patience", "since", "stack", "task", "thread", "told")
 
-    def __init__(self, thread: Hashable, since: float) -> None:
-        self.thread: Hashable = thread
+    def __init__(self, threads: tuple[Hashable, ...], since: float, patience: float) -> None:
+        self.thread: Hashable = threads[0]
+        self.group: Hashable = threads[-1]
         self.since: float = since
         self.loan: Any = None
         self.task: threading.Thread = threading.current_thread()
-        frame = sys._getframe(2)  # the gate called this
-        while _not_the_user(frame.f_code.co_filename) and frame.f_back is not None:
-            frame = frame.f_back
-        self.code: CodeType = frame.f_code
-        self.line: int = frame.f_lineno
+        self.patience: float = patience
+        self.told: bool = False
+        self.stack: Stack = stack_here(3)  # without the gate, which called this
+
+    def suspicious(self, now: float) -> bool:
+        """True if the lease has been out for too long, and nobody knows."""
+        return self.since + self.patience <= now and not self.told
 
     def holder(self, now: float) -> Holder:
         """Describe the borrower for an error message."""
-        where = f"{os.path.basename(self.code.co_filename)}:{self.line} in {self.code.co_name}"
+        file, line, function = position(self.stack)
+        where = f"{os.path.basename(file)}:{line} in {function}"
         return Holder(self.task.name, now - self.since, where)
 
 
 class _Giver(Protocol):
-    def give_back(self, place: Place, grip: Grip, *, doom: bool) -> None: ...
+    def give_back(self, place: Place, grip: Grip, *, doom: bool) -> bool: ...
     def lost(self, grip: Grip) -> None: ...
-    def wanted(self) -> bool: ...
+    def wanted(self, grip: Grip) -> bool: ...
 
 
 class Lease:
@@ -108,8 +106,8 @@ class Lease:
 
     @property
     def wanted(self) -> bool:
-        """True if another process waits for a session: who uses this one for long gives it back."""
-        return self._gate.wanted()
+        """True if others have waited long for a session: who has work left gives this one back."""
+        return self._gate.wanted(self.grip)
 
     def cut(self) -> None:
         """Break the connection from any thread; whoever uses it gets an error."""

@@ -20,9 +20,9 @@ from ftppool.lessons import Ban, Lesson, Lessons
 from ftppool.limits.base import Limiter, Permit
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
-from ftppool.slots import Slot
+from ftppool.slots import Slot, State
 
-__all__ = ["Opener"]
+__all__ = ["LOGIN", "Opener"]
 
 _log = logging.getLogger("ftppool")
 
@@ -30,6 +30,8 @@ FEW = 3
 """Connects until something that only looks like a refusal counts as what it says."""
 NO_PERMIT = (0.1, 0.25)
 """Seconds until the limiter is asked again: at random, so that processes do not march in step."""
+LOGIN = 3.0
+"""Seconds for which the opens of a closed pool may go on, to be ended with QUIT after the login."""
 
 
 class _Watch:
@@ -74,13 +76,14 @@ class Opener:
         """Get a permit, connect and log in; the ledger hears how it ended."""
         client = client_of(slot)
         try:
-            ban = self.look_up(client.limiter).ban
-            if ban is None or ban.over(time.time()):
-                self._connect(slot, client)
-            else:
-                self._stay_out(slot, ban)
-        except OpenFailed as failed:
-            self._open_failed(slot, client, failed.reply, failed.__cause__)
+            try:
+                ban = self.look_up(client.limiter).ban
+                if ban is None or ban.over(time.time()):
+                    self._connect(slot, client)
+                else:
+                    self._stay_out(slot, ban)
+            except OpenFailed as failed:
+                self._open_failed(slot, client, failed.reply, failed.__cause__)
         except BaseException as error:  # noqa: BLE001 - a user's callable or a bug: to the waiters
             self._open_broke(slot, error)
         finally:
@@ -99,12 +102,17 @@ class Opener:
             return
         self.permits[slot] = permit
         wire = client.driver.open(self.board.address, _Watch(self, slot))
-        if permit.trying:
-            self._teach(client, lambda known: known.raised(permit.trying, time.time()))
-        now = time.monotonic()
-        lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
-        with self.board.lock:
-            self.board.ledger.opened(slot, wire, now, expires=now + lifetime)
+        try:
+            if permit.trying:
+                self._teach(client, lambda known: known.raised(permit.trying, time.time()))
+            now = time.monotonic()
+            lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
+            with self.board.lock:
+                self.board.ledger.opened(slot, wire, now, expires=now + lifetime)
+        except BaseException:
+            if slot.session is not wire:
+                wire.end()
+            raise
         client.emit(SessionOpened(pool=client.name, address=self._address, elapsed=now - started))
 
     # -- what the server teaches -------------------------------------------------------------------
@@ -174,12 +182,19 @@ class Opener:
 
     def _open_broke(self, slot: Slot, error: BaseException) -> None:
         """Not the server failed but what the user gave us (a password function), or we did."""
+        with self.board.lock:
+            self.abort(slot, error)
+
+    def abort(self, slot: Slot, error: BaseException) -> None:
+        """Give up an open that ended without a word. Needs the lock."""
+        if slot.state is not State.OPENING:
+            return
         failure = error
         if not isinstance(failure, FTPPoolError):
             words = f"no session to {self._address}: {type(error).__name__}: {error}"
             failure = ConfigError(words, phase="connect", address=self._address)
             failure.__cause__ = error
-        self._fail(slot, failure, delay=0.0, for_good=True)
+        self.board.ledger.open_failed(slot, failure, time.monotonic(), delay=0.0, for_good=True)
 
     def _open_failed(
         self, slot: Slot, client: Client, reply: Reply, cause: BaseException | None
@@ -250,7 +265,7 @@ class Opener:
         client.emit(SessionClosed(pool=client.name, address=self._address, politely=politely))
 
     def let_go(self, slots: list[Slot]) -> None:
-        """Give back the permits of slots that are free again."""
+        """Give back the permits of slots that are free again, then let the ledger forget them."""
         for slot in slots:
             permit = self.permits.pop(slot, None)
             if permit is not None:
@@ -258,12 +273,18 @@ class Opener:
                     permit.release()
                 except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter
                     _log.exception("ftppool: the limiter failed to take a permit back")
+        with self.board.lock:
+            ledger = self.board.ledger
+            ledger.freed = [slot for slot in ledger.freed if slot not in slots]
 
     def leave_lines(self) -> None:
         """Stand in no limiter's line any more."""
         for limiter in list(self.asking):
             self.asking.pop(limiter, None)
-            limiter.forgo(self._address)
+            try:
+                limiter.forgo(self._address)
+            except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter
+                _log.exception("ftppool: the limiter failed to leave the line")
 
     def break_off(self, client: Client) -> None:
         """Cut the opens of a pool that are under way."""

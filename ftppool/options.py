@@ -46,6 +46,7 @@ class PoolOptions(TypedDict, total=False):
     retry: RetryPolicy
     limiter: Limiter | str
     rate_limit: float | None
+    leak_warn_after: float | None
     name: str | None
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ftplib
-import logging
 import os
 import ssl
 import threading
@@ -16,12 +14,13 @@ from types import TracebackType
 from typing import NamedTuple, Self, Unpack, cast
 
 from ftppool.bucket import Bucket
-from ftppool.client import Cancel, Client
+from ftppool.client import Cancel, Client, Estate
 from ftppool.drivers.base import Driver, FileOps, Timeouts
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
 from ftppool.events import Event
 from ftppool.gate import Gate, gate_for
 from ftppool.inputs import Input, Job, Source, jobs
+from ftppool.leaks import stack_here
 from ftppool.lease import Lease
 from ftppool.limits.base import Limiter
 from ftppool.limits.choice import limiter_of
@@ -36,7 +35,7 @@ from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
 from ftppool.route import Route
 from ftppool.session import Session
-from ftppool.stats import CloseReport, PoolStats
+from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
@@ -45,8 +44,6 @@ from ftppool.transfer.upload import Upload
 from ftppool.uploads import UploadBatchOptions, run_uploads
 
 __all__ = ["FTPPool"]
-
-_log = logging.getLogger("ftppool")
 
 STAY = 1.0
 """Seconds for which an address that gave a lease is not called into question."""
@@ -83,6 +80,8 @@ class FTPPool:
             (default). ``"process"``: over all pools and threads of this process.
         rate_limit: Bytes per second that all uploads of the pool may send together (default: no
             limit).
+        leak_warn_after: Seconds after which a session that was not given back is logged as a
+            suspected leak, with the lines that took it (default 300); None: never.
         on_event: Called with each :class:`~ftppool.events.Event`.
         name: Name for logs, events and threads (default: the host).
 
@@ -110,6 +109,7 @@ class FTPPool:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         limiter: Limiter | str = "machine",
         rate_limit: float | None = None,
+        leak_warn_after: float | None = 300.0,
         on_event: Callable[[Event], object] | None = None,
         name: str | None = None,
     ) -> None:
@@ -129,6 +129,8 @@ class FTPPool:
             ("max_lifetime", max_lifetime),
         ):
             check_seconds(what, seconds, zero=False)
+        if leak_warn_after is not None:
+            check_seconds("leak_warn_after", leak_warn_after, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         self._driver = _driver(self._target, ftp or FTPConfig(), tls, timeouts, rate_limit)
         self._limiter = _limiter(limiter)
@@ -138,14 +140,22 @@ class FTPPool:
         self._max_idle = max_idle
         self._max_lifetime = max_lifetime
         self._check_after_idle = check_after_idle
-        self._on_event = on_event
         self.policy: RetryPolicy = retry
         self.name: str = name or self._target.host
+        self._estate = Estate(
+            name=self.name,
+            stack=stack_here(),
+            close_timeout=close_timeout,
+            leak_warn_after=leak_warn_after,
+            on_event=on_event,
+        )
         self._route = Route(self._target.host, self._target.port)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
         self._stay: _Stay | None = None
-        self._closed = False
+        self._closed = ""  # the reason why there are no sessions any more
+        weakref.finalize(self, _lost, self._clients).atexit = False
+        _pools.add(self)
 
     # -- borrowing ---------------------------------------------------------------------------------
 
@@ -274,11 +284,10 @@ class FTPPool:
     # -- the pool itself ---------------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
-        """Take a snapshot of what the pool has and did."""
-        clients = self._known()
-        for gate, client in reversed(clients):
-            if len(clients) == 1 or gate.address == self._route.current:
-                return gate.stats(client)
+        """Take a snapshot of what the pool has and did, at all addresses of its server."""
+        found = [gate.stats(client) for gate, client in self._known()]
+        if found:
+            return found[0] if len(found) == 1 else total(found)
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
             leased=0, opening=0, closing=0, settling=0, waiting=0,
@@ -302,7 +311,7 @@ class FTPPool:
     @property
     def closed(self) -> bool:
         """True once ``close()`` was called."""
-        return self._closed
+        return bool(self._closed)
 
     def close(self, timeout: float | None = None) -> CloseReport:
         """End all sessions politely, and those that do not end in time without politeness.
@@ -313,15 +322,13 @@ class FTPPool:
         Returns:
             What was ended how; a second call has nothing to do and says so.
         """
-        return self._close(self._or_default(timeout, self._close_timeout), patient=True)
-
-    def _close(self, limit: float, *, patient: bool) -> CloseReport:
+        limit = self._or_default(timeout, self._close_timeout)
         started = time.monotonic()
         with self._lock:
-            self._closed = True
-        _open_pools.discard(self)
+            self._closed = self._closed or "this pool is closed; make a new one"
+        self._estate.settled = True
         reports = [
-            gate.close(client, max(0.0, started + limit - time.monotonic()), patient=patient)
+            gate.close(client, max(0.0, started + limit - time.monotonic()))
             for gate, client in self._known()
         ]
         return CloseReport(
@@ -352,12 +359,7 @@ class FTPPool:
 
     def emit(self, event: Event) -> None:
         """Tell the listener; its errors are logged and go no further."""
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
-            _log.exception("ftppool: on_event failed for %s", type(event).__name__)
+        self._estate.emit(event)
 
     def resolve(self, path: str) -> str:
         """Turn a path relative to the target's directory into one that the server takes."""
@@ -415,23 +417,21 @@ class FTPPool:
     def _client_at(self, gate: Gate) -> Client:
         with self._lock:
             if self._closed:
-                raise PoolClosed("this pool is closed; make a new one")
+                raise PoolClosed(self._closed)
             client = self._clients.get(gate)
             if client is None:
                 client = self._clients[gate] = Client(
                     cap=self._max_per_ip,
                     places=self._driver.places,
                     max_idle=self._max_idle,
-                    name=self.name,
+                    estate=self._estate,
                     user=self._target.user,
                     driver=self._driver,
                     limiter=self._limiter,
                     policy=self.policy,
                     max_lifetime=self._max_lifetime,
                     check_after_idle=self._check_after_idle,
-                    emit=self.emit,
                 )
-                _open_pools.add(self)
             gate.attach(client)  # under the lock: close() comes before this or sees the client
         return client
 
@@ -439,7 +439,7 @@ class FTPPool:
         self, files: Iterable[Input], remote_dir: str, options: UploadBatchOptions
     ) -> BatchReport:
         if self._closed:
-            raise PoolClosed("this pool is closed; make a new one")
+            raise PoolClosed(self._closed)
         lender = _Lender(self, threading.get_ident())
         return run_uploads(
             lender, files, remote_dir, options, workers=self._max_per_ip, target=self._target.url
@@ -525,13 +525,22 @@ def _single(source: Source, remote: str) -> Job:
     return job
 
 
-_open_pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()
+_pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()
 
 
-@atexit.register
-def _close_all() -> None:
-    """Say QUIT for pools that the program forgot to close."""
-    for pool in list(_open_pools):
-        with contextlib.suppress(Exception):
-            # Nobody is left who could give a lease back.
-            pool._close(pool._close_timeout, patient=False)
+def _lost(clients: dict[Gate, Client]) -> None:
+    """Nobody has the pool any more: a finalizer, so it only leaves notes."""
+    for gate, client in clients.items():
+        gate.abandon(client)
+
+
+def _after_fork() -> None:
+    """A forked child has no sessions; it makes pools of its own."""
+    for pool in list(_pools):
+        pool._lock = threading.Lock()
+        pool._clients.clear()  # for the finalizer, which has this very object
+        pool._closed = "this pool belongs to the process that made it; make a new one in this one"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

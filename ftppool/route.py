@@ -53,7 +53,7 @@ class Route:
 
 def _resolve(host: str, port: int, timeout: float) -> tuple[Address, ...]:
     """Ask the system's resolver in a thread of its own, as it knows no time-out."""
-    found: list[tuple[Address, ...] | Exception] = []
+    found: list[tuple[Address, ...] | BaseException] = []
     bell = Bell()
 
     def ask() -> None:
@@ -67,7 +67,7 @@ def _resolve(host: str, port: int, timeout: float) -> tuple[Address, ...]:
                     )
                 )
             )
-        except (OSError, UnicodeError) as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is: to who asked
             found.append(error)
         finally:
             bell.ring()
@@ -77,9 +77,9 @@ def _resolve(host: str, port: int, timeout: float) -> tuple[Address, ...]:
     answer = found[0] if found else TimeoutError(f"no answer within {timeout:g} s")
     if isinstance(answer, tuple) and answer:
         return answer
-    why = answer if isinstance(answer, Exception) else "it has no address"
+    why = answer if isinstance(answer, BaseException) else "it has no address"
     raise ConnectError(
         f"the host name {host!r} cannot be resolved ({why}); check the spelling and the network",
         phase="resolve",
         retryable=not isinstance(why, UnicodeError),
-    ) from (answer if isinstance(answer, Exception) else None)
+    ) from (answer if isinstance(answer, BaseException) else None)

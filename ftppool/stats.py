@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
-__all__ = ["CloseReport", "Holder", "PoolStats"]
+__all__ = ["CloseReport", "Holder", "PoolStats", "total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,23 @@ class PoolStats:
     acquire_timeouts: int = 0
     wait_seconds: float = 0.0
     wait_max: float = 0.0
+
+
+def total(found: Sequence[PoolStats]) -> PoolStats:
+    """Add up what a pool has and did at several addresses; the caps are those of the last one."""
+    sums = {
+        field.name: sum(getattr(one, field.name) for one in found)
+        for field in fields(PoolStats)
+        if field.name not in {"cap", "learned", "effective", "wait_max"}
+    }
+    last = found[-1]
+    return PoolStats(
+        cap=last.cap,
+        learned=last.learned,
+        effective=last.effective,
+        wait_max=max(one.wait_max for one in found),
+        **sums,
+    )
 
 
 @dataclass(frozen=True, slots=True)

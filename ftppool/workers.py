@@ -24,7 +24,7 @@ class Workers:
         """Make a thread, not started and not counted."""
         return threading.Thread(target=job, name=f"{self._name}-{what}", daemon=True)
 
-    def do(self, job: Callable[[], None], what: str) -> None:
+    def do(self, job: Callable[[], None], what: str) -> threading.Thread:
         """Do a job in a thread of its own, or here and now where no thread can be had.
 
         There is none for want of memory, or because the interpreter is about to exit.
@@ -42,15 +42,19 @@ class Workers:
             self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:
+        except BaseException as error:
             with self._lock:
                 self._threads.discard(thread)
+            if not isinstance(error, RuntimeError):
+                raise
             job()
+        return thread
 
     def join(self, deadline: float, *others: threading.Thread | None) -> int:
         """Wait for all of them, at most until `deadline`; the number of those that still run."""
         with self._lock:
             threads = self._threads.union(other for other in others if other is not None)
+        threads = {thread for thread in threads if thread.ident is not None}  # start() may fail
         for thread in threads - {threading.current_thread()}:
             thread.join(max(0.0, deadline - time.monotonic()))
         return sum(thread.is_alive() for thread in threads)

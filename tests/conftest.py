@@ -81,6 +81,22 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             server.wait_idle()
 
 
+_SUMMARY = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def record_summary(request: pytest.FixtureRequest) -> list[str]:
+    """What is appended is printed after the run."""
+    return request.config.stash.setdefault(_SUMMARY, [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what tests have put together for their readers."""
+    for text in config.stash.get(_SUMMARY, []):
+        terminalreporter.write_line("")
+        terminalreporter.write_line(text)
+
+
 @pytest.fixture(params=[*KINDS, *SECURE_KINDS])
 def kind(request: pytest.FixtureRequest) -> str:
     """Run the test once for each kind of server, in clear text and over TLS."""

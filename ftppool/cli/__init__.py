@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from ftppool.cli import args as arguments
-from ftppool.cli.exits import Exit, Terminated, one_line, polite_sigterm
+from ftppool.cli.exits import Exit, Terminated, ended_by, ended_by_signals, one_line
 
 __all__ = ["main"]
 
@@ -39,12 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(argv: Sequence[str] | None) -> int:
     """Run the command; every error becomes an exit code and at most one line."""
     try:
-        with polite_sigterm():
+        with ended_by_signals():
             return _run(arguments.parse(argv))
-    except KeyboardInterrupt:
-        return _say("interrupted", Exit.INTERRUPTED)
-    except Terminated:
-        return _say("terminated", Exit.TERMINATED)
+    except (KeyboardInterrupt, Terminated) as stop:
+        return _say(*ended_by(stop))
     except Exception as error:  # noqa: BLE001 - the last one to catch it
         return _failure(error)
 

@@ -27,7 +27,7 @@ exit codes:
   75   only passing failures: run it again
   77   the login was refused, or the server's certificate is not trusted
   78   a setting is wrong
-  130  Ctrl-C, 143 SIGTERM: the sessions were ended first
+  130  Ctrl-C, 143 SIGTERM, 129 SIGHUP: the sessions were ended first
 """
 
 

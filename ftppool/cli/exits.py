@@ -7,9 +7,10 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from types import FrameType
 
-__all__ = ["Exit", "Terminated", "code_of", "one_line", "polite_sigterm"]
+from ftppool.signals import Terminated, exit_on
+
+__all__ = ["Exit", "Terminated", "code_of", "ended_by", "ended_by_signals", "one_line"]
 
 
 class Exit(IntEnum):
@@ -36,6 +37,9 @@ class Exit(IntEnum):
     CONFIG = 78
     """A setting is wrong or something is not installed."""
 
+    HUNG_UP = 129
+    """SIGHUP; the sessions were ended first."""
+
     INTERRUPTED = 130
     """Ctrl-C; the sessions were ended first."""
 
@@ -45,10 +49,6 @@ class Exit(IntEnum):
 
 # Of several failures the one that a human must act on decides.
 _WORST_FIRST = (Exit.LOGIN, Exit.CONFIG, Exit.FAILED, Exit.AGAIN)
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived. No Exception, so that only what also lets Ctrl-C pass can meet it."""
 
 
 def code_of(errors: Iterable[Exception]) -> Exit:
@@ -91,24 +91,23 @@ def _escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def ended_by(stop: KeyboardInterrupt | Terminated) -> tuple[str, Exit]:
+    """Give the word and the exit code for what ended a command."""
+    code = Exit(stop.code) if isinstance(stop, Terminated) else Exit.INTERRUPTED
+    return code.name.lower().replace("_", " "), code
+
+
 @contextlib.contextmanager
-def polite_sigterm() -> Iterator[None]:
-    """Raise :class:`Terminated` in the main thread when SIGTERM comes, so that ``with`` works."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield  # somebody else has a plan for it
-        return
-    came = False
-
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        nonlocal came
-        # timeout(1) sends it twice; the second must not break off the polite end.
-        if not came:
-            came = True
-            raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
+def ended_by_signals() -> Iterator[None]:
+    """End the command politely at SIGTERM, and at SIGHUP (the terminal or the connection went)."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        # Who has a plan of his own for a signal, or ignores it as nohup does, keeps it.
+        before = {n: signal.SIG_DFL for n in numbers if signal.getsignal(n) is signal.SIG_DFL}
+        exit_on(*before)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)

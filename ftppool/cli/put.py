@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ftppool.batch import WINDOW
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
-from ftppool.cli.exits import Exit, Terminated, code_of, one_line
+from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.screen import Screen, amount, size
 from ftppool.errors import ConfigError, FTPPoolError
@@ -208,10 +208,10 @@ def _naming(name: str, words: str) -> str:
     return f"{one_line(name)}: {words}"
 
 
-def _stopped(screen: Screen, tally: Tally, stop: BaseException) -> int:
+def _stopped(screen: Screen, tally: Tally, stop: KeyboardInterrupt | Terminated) -> int:
     """Say in one line how far it came and how its sessions ended."""
     report: BatchReport | None = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
-    code = Exit.TERMINATED if isinstance(stop, Terminated) else Exit.INTERRUPTED
+    word, code = ended_by(stop)
     if report is None:
         counts = f"{amount(tally.done, 'file')} done"
     else:
@@ -225,7 +225,7 @@ def _stopped(screen: Screen, tally: Tally, stop: BaseException) -> int:
     if tally.cut or tally.sessions:
         ends = f"{tally.quits} of {amount(tally.opened, 'session')} ended politely"
     screen.clear()
-    screen.line(f"ftppool: {code.name.lower()}: {counts}; {ends}")
+    screen.line(f"ftppool: {word}: {counts}; {ends}")
     return code
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Watch",
     "Wire",
     "break_off",
+    "drop",
     "reset",
     "shut_down",
     "wait_for",
@@ -192,11 +193,24 @@ class Wire(Protocol):
     def take_back(self, loan: Any) -> bool:
         """End a loan; True if the session is clean and may be lent again. No I/O."""
 
+    def goodbye(self, within: float) -> None:
+        """Begin :meth:`end` without waiting for an answer, so that many can be ended at once.
+
+        Args:
+            within: Seconds after which :meth:`end` must not wait any more.
+        """
+
     def end(self) -> bool:
         """Say goodbye within the quit time-out and close; True if the server said it too."""
 
     def cut(self) -> None:
         """Break the connection now, from any thread, so that whoever waits on it returns."""
+
+    def disown(self) -> None:
+        """Close a forked child's copies of the descriptors; the parent's session notices nothing.
+
+        No byte, no ``shutdown()``, no call into TLS or SSH state.
+        """
 
 
 class Driver(Protocol):
@@ -224,6 +238,11 @@ def reset(sock: socket.socket) -> None:
         pass  # not connected any more: closing is all that is left
     # Not sock.close(): that of an SSLSocket first makes it a plain one, and another thread that is
     # about to send would send clear text.
+    drop(sock)
+
+
+def drop(sock: socket.socket) -> None:
+    """Close the descriptor only: what another process has of the connection lives on."""
     handle = sock.detach()
     if handle != -1:
         socket.close(handle)

@@ -10,7 +10,16 @@ import time
 from typing import Any
 
 from ftppool.bucket import Bucket
-from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, shut_down, wait_for
+from ftppool.drivers.base import (
+    Address,
+    OpenFailed,
+    Timeouts,
+    Watch,
+    Wire,
+    drop,
+    shut_down,
+    wait_for,
+)
 from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
 from ftppool.drivers.ftps_lease import LeasedFTPTLS
@@ -116,24 +125,23 @@ class FTPDriver:
             )
 
     def _connect(self, address: Address, watch: Watch) -> socket.socket:
-        if self._config.socket_factory is not None:
-            sock: socket.socket = self._config.socket_factory(
-                (self._target.host, address.port), timeout=self._timeouts.connect
-            )
-            watch.connecting(sock)
+        factory = self._config.socket_factory
+        limit = self._timeouts.connect
+        if factory is not None:
+            sock: socket.socket = factory((self._target.host, address.port), timeout=limit)
         else:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
-            try:
-                watch.connecting(sock)
-                sock.settimeout(self._timeouts.connect)
+        try:
+            watch.connecting(sock)
+            sock.settimeout(limit)
+            if factory is None:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
-            except BaseException:
-                sock.close()
-                raise
-        sock.settimeout(self._timeouts.connect)
-        _tune(sock)
+            _tune(sock)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
 
@@ -166,6 +174,7 @@ class FTPWire:
             tls=None if policy is None else TLSState(policy),
         )
         self._cut = False
+        self._answer_due: float | None = None
 
     # -- the beginning -----------------------------------------------------------------------------
 
@@ -325,15 +334,27 @@ class FTPWire:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def goodbye(self, within: float) -> None:
+        """Close data connections and send QUIT; the time for the answer runs from now."""
+        within = min(within, self._timeouts.quit)
+        self._answer_due = time.monotonic() + within
+        self._control.leave()
+        if not self._control.said_goodbye:
+            with contextlib.suppress(OSError):
+                self._control.sock.settimeout(max(0.001, within))
+                self._control.sock.sendall(b"QUIT\r\n")
+
     def end(self) -> bool:
         """Close data connections, say QUIT where the server still listens, and close."""
         control = self._control
-        control.leave()
         try:
+            if self._answer_due is None:
+                self.goodbye(self._timeouts.quit)
+            assert self._answer_due is not None
             if not control.said_goodbye and not self._cut:
-                control.said_goodbye = self._quit(time.monotonic() + self._timeouts.quit)
+                control.said_goodbye = self._read_goodbye(self._answer_due)
             if control.said_goodbye:
-                self._read_to_eof()
+                self._read_to_eof(min(time.monotonic() + LINGER, self._answer_due))
         except (OSError, EOFError, ValueError, FTPPoolError):
             pass  # the peer is gone; what counts is that our end is closed
         finally:
@@ -346,11 +367,17 @@ class FTPWire:
         self._control.cut()
         shut_down([self._control.sock])
 
-    def _quit(self, deadline: float) -> bool:
-        """Send QUIT and read up to 221; replies that a borrower left unread come first."""
+    def disown(self) -> None:
+        """Close a forked child's copies of control and data connections."""
         control = self._control
-        control.sock.settimeout(max(0.001, deadline - time.monotonic()))
-        control.sock.sendall(b"QUIT\r\n")
+        control.ended = True
+        drop(control.sock)
+        for sock in control.open_data:
+            drop(sock)
+
+    def _read_goodbye(self, deadline: float) -> bool:
+        """Read up to 221; replies that a borrower left unread come first."""
+        control = self._control
         while (left := deadline - time.monotonic()) > 0:
             control.sock.settimeout(left)
             line = control.reader.readline()
@@ -360,8 +387,7 @@ class FTPWire:
                 return False
         return False
 
-    def _read_to_eof(self) -> None:
-        deadline = time.monotonic() + min(LINGER, self._timeouts.quit)
+    def _read_to_eof(self, deadline: float) -> None:
         sock = self._control.sock
         while (left := deadline - time.monotonic()) > 0:
             sock.settimeout(left)

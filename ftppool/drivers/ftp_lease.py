@@ -9,7 +9,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp
+from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp, parse150
 from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
@@ -56,6 +56,8 @@ class DataSocket(socket.socket):
     Left by an exception, it closes with RST; FIN would make the server keep half a file and answer
     226 (all four servers measured do).
     """
+
+    __slots__ = ()
 
     @override
     def makefile(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,6 +175,8 @@ class LeasedFTP(FTP):
     port: int
     af: int
     timeout: float | None
+    source_address: tuple[str, int] | None
+    passiveserver: bool
     welcome: str | None
     sock: socket.socket | None
     file: Any
@@ -299,13 +303,46 @@ class LeasedFTP(FTP):
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
-        with _legible(self._held()):
-            sock, size = super().ntransfercmd(cmd, rest)
+        control = self._held()
+        if self.passiveserver:
+            sock, size = self._passive_transfer(control, cmd, rest)
+        else:
+            with _legible(control):
+                sock, size = super().ntransfercmd(cmd, rest)
         try:
             return self._adopt_data(sock), size
         except OSError as error:
             self._explain(error)
             raise
+
+    def _passive_transfer(
+        self, control: Control, cmd: str, rest: int | str | None
+    ) -> tuple[socket.socket, int | None]:
+        host, port = self.makepasv()
+        # Known to the session before it is connected: whatever happens, it will be closed.
+        data = DataSocket(self.af)
+        try:
+            control.data.add(data)
+            data.settimeout(self.timeout)
+            if self.source_address is not None:
+                data.bind(self.source_address)
+            data.connect((host, port))
+            with _legible(control):
+                return data, self._begin_transfer(cmd, rest)
+        except BaseException:
+            data.close()
+            raise
+
+    def _begin_transfer(self, cmd: str, rest: int | str | None) -> int | None:
+        """Send the command; the size that the server announces."""
+        if rest is not None:
+            self.sendcmd(f"REST {rest}")
+        reply = self.sendcmd(cmd)
+        if reply[0] == "2":
+            reply = self.getresp()  # some servers say 200 first; see ftplib
+        if reply[0] != "1":
+            raise error_reply(reply)
+        return parse150(reply) if reply[:3] == "150" else None
 
     def _adopt_data(self, sock: socket.socket) -> socket.socket:
         """Make a data connection of a socket: every one passes through here.
@@ -321,14 +358,10 @@ class LeasedFTP(FTP):
             OSError: The handshake failed; the socket is closed, the session is tainted, and the
                 server's reply to the command is still to be read.
         """
-        control = self._held()
-        data = sock
         if not isinstance(sock, DataSocket):
-            timeout = sock.gettimeout()
-            data = DataSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-            data.settimeout(timeout)
-        control.data.add(data)
-        return data
+            sock.__class__ = DataSocket  # one step: no moment in which nobody has the descriptor
+        self._held().data.add(cast("DataSocket", sock))
+        return sock
 
     def _explain(self, error: OSError) -> None:
         """A handshake failed: raise the server's reply, which has the reason, if it gave one."""

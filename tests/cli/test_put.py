@@ -191,7 +191,11 @@ def test_help_and_version_are_light() -> None:
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+    ],
 )
 def test_a_signal_ends_all_sessions_politely(
     ftp: Server, tmp_path: Path, number: signal.Signals, code: int, word: str

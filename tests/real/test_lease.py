@@ -208,6 +208,7 @@ def test_a_broken_upload_is_reset_so_that_the_server_notices(server: Server) -> 
     assert (server.home / "part").stat().st_size < 100_000
 
 
+@pytest.mark.filterwarnings("ignore::ftppool.LeakWarning")
 def test_a_lease_that_is_lost_comes_back(server: Server) -> None:
     with FTPPool(server.url, max_per_ip=1, acquire_timeout=5) as pool:
         lease = pool.acquire()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -233,6 +236,72 @@ def test_localhost_is_reached_over_whichever_address_answers(start: Start) -> No
             ftp.voidcmd("NOOP")
         assert pool.stats().open == 1
     assert time.monotonic() - began < 3
+
+
+@pytest.fixture
+def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that knows 127.0.0.2, then 127.0.0.1 for a name: no name here has two of them."""
+
+    def answer(host: str, port: int, **_options: object) -> list[object]:
+        assert host == "two.test"
+        found = [("127.0.0.2", port), ("127.0.0.1", port)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+def test_a_silent_address_leaves_time_for_the_next_one(start: Start, two_addresses: None) -> None:
+    server = start("pyftpdlib")
+    with socket.create_server(("127.0.0.2", server.port)):
+        url = f"ftp://{server.user}:{server.password}@two.test:{server.port}"
+        with FTPPool(url, max_per_ip=2) as pool:
+            began = time.monotonic()
+            with pool.ftp(timeout=3) as ftp:
+                assert 1 < time.monotonic() - began < 3
+                ftp.voidcmd("NOOP")
+                assert (pool.stats().open, pool.stats().opening) == (1, 1)
+            began = time.monotonic()
+            with pool.ftp(timeout=3), pool.ftp(timeout=3):
+                assert time.monotonic() - began < 1, "it stays where it was answered"
+            pool.close(timeout=2)
+
+
+def test_who_gets_no_answer_is_told_that(start: Start, two_addresses: None) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as silent:
+        port = silent.getsockname()[1]
+        with (
+            socket.create_server(("127.0.0.1", port)),
+            FTPPool(f"ftp://two.test:{port}", close_timeout=1) as pool,
+        ):
+            began = time.monotonic()
+            with pytest.raises(ConnectError, match=r"has not answered within 0\.\d+ s"):
+                pool.acquire(timeout=1)
+            assert time.monotonic() - began < 2
+
+
+def slow(seconds: float) -> Callable[[], io.BytesIO]:
+    def source() -> io.BytesIO:
+        time.sleep(seconds)
+        return io.BytesIO(b"x" * 1000)
+
+    return source
+
+
+def test_a_batch_makes_way_at_a_file_boundary_for_who_has_waited_long(start: Start) -> None:
+    server = start("vsftpd", max_per_ip=1)
+    with FTPPool(server.url, max_per_ip=1) as one, FTPPool(server.url, max_per_ip=1) as two:
+        files = [(slow(0.3), f"f{number}") for number in range(20)]
+        batch = threading.Thread(target=one.upload_batch, args=(files,))
+        batch.start()
+        server.wait_for(lambda census: census.held == 1)
+        for pool in (one, two):
+            with pool.ftp(timeout=5) as ftp:
+                ftp.voidcmd("NOOP")
+                assert batch.is_alive()
+        batch.join()
+    assert len(list(server.home.iterdir())) == 20
+    census = server.wait_idle()
+    assert (census.peak, census.refusals) == (1, 0)
 
 
 def test_a_program_that_forgets_to_close_says_quit_all_the_same(server: Server) -> None:

@@ -1,0 +1,189 @@
+"""A forked child has no part in its parent's sessions, and says nothing on them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.conftest import Start
+from tests.leaks.scripts import run
+from tests.support.servers import Server
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+
+PARENT = """
+def sockets():
+    found = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if
+             os.path.exists(f"/proc/self/fd/{n}") or os.path.islink(f"/proc/self/fd/{n}")]
+    return sum(name.startswith("socket:") for name in found)
+
+def attempt(call):
+    try:
+        call()
+        say("worked")
+    except ftppool.FTPPoolError as error:
+        say(type(error).__name__)
+
+def child_of(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            sys.exit(7)
+    return lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+pool = FTPPool(url, max_per_ip=3, name="parents")
+one, two = pool.acquire(), pool.acquire()
+two.release()
+"""
+QUIET = (
+    "-W",
+    "always",
+    "-W",
+    "ignore::DeprecationWarning",
+)  # 3.12: "is multi-threaded, use of fork"
+
+
+@pytest.fixture
+def server(start: Start) -> Server:
+    return start("vsftpd", max_per_ip=4)
+
+
+def test_the_child_has_nothing_and_the_parent_keeps_everything(server: Server) -> None:
+    script = """
+def work():
+    say("sockets", sockets())
+    attempt(lambda: pool.acquire(1))
+    attempt(lambda: one.loan.voidcmd("NOOP"))
+    attempt(lambda: pool.upload(b"x", "x"))
+    one.release()
+    say(pool.close().clean, pool.stats().open)
+
+wait = child_of(work)
+say("child", wait())
+say(one.loan.voidcmd("NOOP")[:3])
+one.release()
+with pool.ftp() as ftp, pool.ftp() as other:
+    say(ftp.voidcmd("NOOP")[:3], other.voidcmd("NOOP")[:3])
+say(pool.stats().opened)
+say(pool.close().quits)
+"""
+    ended = run(PARENT + script, server.url, options=QUIET)
+    assert ended.out.splitlines() == [
+        "sockets 0",
+        "PoolClosed",
+        "LeaseReturned",
+        "PoolClosed",
+        "True 0",
+        "child 7",
+        "200",
+        "200 200",
+        "2",
+        "2",
+    ], ended.err
+    assert ended.err == ""
+    census = server.wait_idle()
+    assert census.quits == census.sessions == 2  # no stray one
+
+
+@pytest.mark.parametrize("way", ["os.fork", "multiprocessing"])
+def test_the_child_makes_a_pool_of_its_own(server: Server, way: str) -> None:
+    script = """
+def work():
+    with FTPPool(url, max_per_ip=3, limiter="process") as mine, mine.ftp() as ftp:
+        say(ftp.voidcmd("NOOP")[:3])
+"""
+    script += {
+        "os.fork": "wait = child_of(work)\nwait()\n",
+        "multiprocessing": "import multiprocessing\n"
+        "child = multiprocessing.get_context('fork').Process(target=work)\n"
+        "child.start()\nchild.join(20)\n",
+    }[way]
+    script += "say(one.loan.voidcmd('NOOP')[:3])\none.release()\npool.close()\n"
+    ended = run(PARENT + script, server.url, options=QUIET)
+    assert ended.out == "200\n200\n", ended.err
+    assert ended.err == ""
+    census = server.wait_idle()
+    assert census.quits == census.sessions == 3
+
+
+def test_locks_that_another_thread_holds_do_not_stop_the_child(server: Server) -> None:
+    script = """
+from ftppool import gate as gates
+(gate,) = gates._gates.values()
+for lock in (gate._lock, gates._gates_lock, gate._dispatcher._workers._lock, pool._lock):
+    lock.acquire()
+
+def work():
+    signal.alarm(10)
+    attempt(lambda: pool.acquire(1))
+    with FTPPool(url, max_per_ip=3, limiter="process") as mine, mine.ftp() as ftp:
+        say(ftp.voidcmd("NOOP")[:3])
+
+wait = child_of(work)
+say(wait())
+for lock in (gate._lock, gates._gates_lock, gate._dispatcher._workers._lock, pool._lock):
+    lock.release()
+one.release()
+pool.close()
+"""
+    ended = run(PARENT + script, server.url, options=QUIET)
+    assert ended.out == "PoolClosed\n200\n7\n", ended.err
+    assert server.wait_idle().quits == 3
+
+
+def test_a_child_that_lives_on_does_not_keep_the_parents_connections_open(server: Server) -> None:
+    script = """
+ftp = one.loan
+data = ftp.transfercmd("STOR file")
+wait = child_of(lambda: time.sleep(6))
+began = time.monotonic()
+data.sendall(b"whole")
+data.close()
+say(ftp.voidresp()[:3])
+one.release()
+say(pool.close().quits)
+say(time.monotonic() - began < 3)
+wait()
+"""
+    ended = run(PARENT + script, server.url, options=QUIET)
+    assert ended.out == "226\n2\nTrue\n", ended.err
+    assert (server.home / "file").read_bytes() == b"whole"
+
+
+def test_a_fork_during_open_and_close_harms_nobody(server: Server) -> None:
+    script = """
+one.discard()
+stop = False
+
+def churn():
+    while not stop:
+        lease = pool.acquire(20)
+        lease.loan.voidcmd("NOOP")
+        lease.discard()
+
+threads = [threading.Thread(target=churn) for _ in range(3)]
+for thread in threads:
+    thread.start()
+
+def work():
+    say("child", sockets())
+
+for _ in range(40):
+    wait = child_of(work)
+    assert wait() == 7
+    time.sleep(0.02)
+stop = True
+for thread in threads:
+    thread.join(20)
+say(pool.close().clean)
+"""
+    ended = run(PARENT + script, server.url, options=QUIET)
+    lines = ended.out.splitlines()
+    assert lines[-1] == "True", ended.err
+    assert ended.err == ""
+    assert lines[:-1].count("child 0") >= 38, lines  # one may fall between socket() and its note
+    census = server.wait_idle()
+    assert census.quits == census.sessions

@@ -84,7 +84,27 @@ class Gate:
         now = time.monotonic()
         # Made before there is anything to lose: if it is lost, so is what its grip holds.
         lease = Lease(self, Grip(threads, now, client.patience(threads)))
-        place = None
+        try:
+            self._borrow(lease, client, timeout, threads, cancel)
+        except (FTPPoolError, Cancelled):
+            lease.forget()
+            raise
+        except BaseException:
+            self._reclaim(lease.grip)  # the traceback keeps the lease alive
+            lease.forget()
+            raise
+        return lease
+
+    def _borrow(
+        self,
+        lease: Lease,
+        client: Client,
+        timeout: float,
+        threads: tuple[Hashable, ...],
+        cancel: Cancel | None,
+    ) -> None:
+        """Fill the lease at once with what is free, or wait in the queue."""
+        now, place = lease.grip.since, None
         if not self._ledger.waiters:
             with self._lock:
                 place = self._ledger.take(client, lease.grip, now)
@@ -96,23 +116,19 @@ class Gate:
                 alive, refused = False, True
             # close() takes back what was lent before it set `closed`; what comes later is not lent.
             if alive and not client.closed:
-                return lease
+                return
         waiter = BelledWaiter(client, threads, now)
         if cancel is not None:
             cancel.bells.add(waiter.bell)
         try:
             self._enter(waiter, lease, place, refused=refused)
             self._wait(waiter, lease, client, timeout, cancel)
-        except (FTPPoolError, Cancelled):
-            lease.forget()
-            raise
         finally:
             if waiter.alive:
                 waiter.alive = False
                 self._look_again()
             if cancel is not None:
                 cancel.bells.discard(waiter.bell)
-        return lease
 
     def _enter(
         self, waiter: BelledWaiter, lease: Lease, dead: Place | None, *, refused: bool

@@ -14,6 +14,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
 from ftppool.client import Cancel, Client, Estate
+from ftppool.downloads import (
+    DownloadBatchOptions,
+    DownloadOptions,
+    Wanted,
+    run_downloads,
+)
 from ftppool.drivers.base import Driver, FileOps, Timeouts
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
 from ftppool.events import Event
@@ -39,6 +45,7 @@ from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
+from ftppool.transfer.download import destination_of
 from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
 from ftppool.uploads import UploadBatchOptions, run_uploads
 
@@ -304,6 +311,66 @@ class FTPPool:
             report.raise_for_failures()
         return report
 
+    def download(
+        self, remote: str, destination: str | os.PathLike[str], **options: Unpack[DownloadOptions]
+    ) -> Outcome:
+        """Fetch one file and return when it is whole under its name.
+
+        Args:
+            remote: Remote path of a file, relative to the target's directory.
+            destination: Local path; an existing directory gets the file under its own name.
+            **options: ``verify``, ``on_conflict``, ``preserve_mtime`` and ``fsync`` as for
+                :meth:`download_batch`.
+
+        Raises:
+            FTPPoolError: It did not arrive.
+        """
+        check_known(options, DownloadOptions)
+        folder, name = destination_of(remote, destination)
+        alone = DownloadBatchOptions(workers=1)
+        alone.update(options)  # type: ignore[typeddict-item]  # every key of one is one of the other
+        report = self._download([(remote, name)], folder, alone, single=True)
+        for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):
+            if error is not None:
+                raise error
+        return report.outcomes[0]
+
+    def download_batch(
+        self,
+        remote_paths: Iterable[Wanted],
+        local_dir: str | os.PathLike[str],
+        **options: Unpack[DownloadBatchOptions],
+    ) -> BatchReport:
+        """Fetch many files over the sessions of this pool.
+
+        Each file is written to a part beside its place (mode 600), its size is compared with what
+        the server says, and only then it takes its name. Nothing is ever written outside of
+        `local_dir`: names with ``..`` and the like, and ways through symbolic links, fail.
+
+        Args:
+            remote_paths: Remote paths, or pairs of one and its path below `local_dir`. A directory
+                comes with everything below it under its own name; ``dir/`` and ``.`` mean the
+                contents. Symbolic links to directories below it are not followed where the server
+                tells them apart.
+            local_dir: The local directory; made if it is missing.
+            **options: ``verify``: ``"size"`` (default) or ``"none"``. ``on_conflict``:
+                ``"overwrite"`` (default), ``"skip"``, ``"skip_same"`` (same size and time) or
+                ``"fail"``. ``preserve_mtime``: give files the server's modification time (default
+                False). ``fsync``: wait for the disk before a file takes its name (default False).
+                ``on_downloaded``: called with each file's outcome. ``workers``, ``include``,
+                ``exclude``, ``last``, ``deadline``, ``max_failures`` and ``check`` as for
+                :func:`ftppool.upload_batch`, with patterns for the path below `local_dir`.
+
+        Raises:
+            BatchError: Files did not arrive and ``check`` is true; it has the report.
+            ConfigError: An argument is wrong.
+        """
+        check_known(options, DownloadBatchOptions)
+        report = self._download(remote_paths, local_dir, options)
+        if options.get("check", True):
+            report.raise_for_failures()
+        return report
+
     # -- the pool itself ---------------------------------------------------------------------------
 
     def stats(self) -> PoolStats:
@@ -471,6 +538,21 @@ class FTPPool:
             options,
             workers=self._max_per_ip * self._driver.places,
             target=self._target.url,
+        )
+
+    def _download(
+        self,
+        remote_paths: Iterable[Wanted],
+        local_dir: str | os.PathLike[str],
+        options: DownloadBatchOptions,
+        *,
+        single: bool = False,
+    ) -> BatchReport:
+        if self._closed:
+            raise PoolClosed("this pool is closed; make a new one")
+        lender = _Lender(self, threading.get_ident())
+        return run_downloads(
+            lender, remote_paths, local_dir, options, workers=self._max_per_ip, single=single
         )
 
     def _put(self, files: FileOps, source: Source, path: str) -> int:

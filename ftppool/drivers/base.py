@@ -122,8 +122,11 @@ class FileOps(Protocol):
     def store(self, path: str, source: BinaryIO, on_bytes: Callable[[int], None]) -> int:
         """Write `source` up to its end to `path` and wait for the server's word; bytes sent."""
 
-    def retrieve(self, path: str, sink: Callable[[memoryview], object]) -> int:
-        """Read the whole of `path`; bytes received."""
+    def retrieve(self, path: str, sink: Callable[[memoryview], object], *, offset: int = 0) -> int:
+        """Read `path` from `offset` to its end; bytes received. An end may come too early."""
+
+    def stat(self, path: str) -> Entry:
+        """What the server says of a file or directory; raises if there is none."""
 
     def size(self, path: str) -> int | None:
         """Bytes of a file, or None where the server cannot tell; raises if there is none."""
@@ -223,16 +226,17 @@ def reset(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     except OSError:
         pass  # not connected any more: closing is all that is left
-    # Not sock.close(): that of an SSLSocket first makes it a plain one, and another thread that is
-    # about to send would send clear text.
-    drop(sock)
+    finally:
+        drop(sock)
 
 
 def drop(sock: socket.socket) -> None:
-    """Close the descriptor only: what another process has of the connection lives on."""
-    handle = sock.detach()
-    if handle != -1:
-        socket.close(handle)
+    """Close the descriptor, in one step: what another process has of the connection lives on.
+
+    Not ``sock.close()``: that of an SSLSocket first makes it a plain one, and another thread that
+    is about to send would send clear text; and a file made of the socket would put it off.
+    """
+    super(socket.socket, sock).close()
 
 
 def break_off(sock: socket.socket) -> None:

@@ -68,6 +68,7 @@ class FTPDriver:
         password = self._target.secret()  # the user's own code: its errors are not the server's
         self._check_encodable(password)
         phase = Phase.CONNECT
+        sock: socket.socket | None = None
         wire: FTPWire | None = None
         try:
             sock = self._connect(address, watch)
@@ -100,6 +101,8 @@ class FTPDriver:
             failure = self._failure(phase, error, wire, address)
             if wire is not None:
                 wire.drop()
+            elif sock is not None:
+                drop(sock)
             if failure is None:
                 raise
             raise failure from error
@@ -341,7 +344,7 @@ class FTPWire:
         within = min(within, self._timeouts.quit)
         self._answer_due = time.monotonic() + within
         self._control.leave()
-        if not self._control.said_goodbye:
+        if not self._control.said_goodbye and not self._cut:
             with contextlib.suppress(OSError):
                 self._control.sock.settimeout(max(0.001, within))
                 self._control.sock.sendall(b"QUIT\r\n")

@@ -299,8 +299,7 @@ class Chain:
 
     def _heard(self) -> bool:
         """Read the replies that are there; True if the transfer has its verdict already."""
-        fd = self._control.sock.fileno()
-        while self._asked and (self._control.reader.buffered or ready(0, reading=fd)):
+        while self._asked and self._control.reader.arrived():
             self._read_one()
         return not self._asked
 

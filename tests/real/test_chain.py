@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from ftppool import upload_batch
 from ftppool.report import Status
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import Server
+from tests.support.servers import KINDS, Server
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of server, in clear text: the relay must understand what is said."""
+    return str(request.param)
+
 
 FILES = 20
 

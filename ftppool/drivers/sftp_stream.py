@@ -172,6 +172,7 @@ class Transport(paramiko.Transport):
         super().__init__(stream, packetizer_class=_Packetizer)  # type: ignore[arg-type]
         self.farewell: str = ""
         self.asked_for_auth: bool = False
+        self._closing = False
         self.banner_timeout = handshake
         self.handshake_timeout = handshake
         self.auth_timeout = login
@@ -187,6 +188,17 @@ class Transport(paramiko.Transport):
     def _log(self, level: int, msg: Any, *args: Any) -> None:
         # What went wrong is raised as an error of ours; its traceback must not reach a cron mail.
         super()._log(min(level, logging.DEBUG), msg, *args)  # type: ignore[misc]
+
+    @override
+    def close(self) -> None:
+        self._closing = True
+        super().close()
+
+    @override
+    def stop_thread(self) -> None:
+        # At the interpreter's exit paramiko stops all there are, before we could say goodbye.
+        if self._closing:
+            super().stop_thread()
 
     def disown(self) -> None:
         """In a forked child, which has no such thread: channels that are lost say nothing."""

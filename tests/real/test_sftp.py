@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import paramiko
 import pytest
 
 import ftppool
-from ftppool import FTPPool, LeaseReturned, RemoteRejected
+from ftppool import FTPPool, LeaseReturned, RemoteRejected, SSHConfig
 from tests.conftest import Start
 from tests.support.servers import Server
 
@@ -125,11 +128,14 @@ def test_another_connection_is_opened_only_when_all_channels_are_busy(sshd: Serv
     assert sshd.wait_idle().peak == 2
 
 
+@pytest.mark.parametrize("kind", ["openssh", "openssh-plain", "asyncssh"])
 @pytest.mark.parametrize("size", [0, 1, 32_600, 261_121, 5_000_000])
-def test_files_of_all_sizes_arrive_and_come_back(sshd: Server, size: int) -> None:
+def test_files_of_all_sizes_arrive_and_come_back(start: Start, kind: str, size: int) -> None:
+    kind, _, plain = kind.partition("-")
+    server = start(kind, options={"denied": "limits,posix-rename,statvfs"} if plain else {})
     content = (bytes(range(256)) * (size // 256 + 1))[:size]
     got = bytearray()
-    with FTPPool(sshd.url) as pool:
+    with FTPPool(server.url) as pool:
         outcome = pool.upload(content, "file")
         with pool.acquire() as lease:
             assert lease.files().retrieve("file", got.extend) == size
@@ -168,3 +174,63 @@ def test_ftp_targets_have_no_paramiko_client_and_sftp_targets_no_ftplib(sshd: Se
         pool.sftp(),
     ):
         pass
+
+
+def test_a_file_is_replaced_at_once_where_the_server_can(sshd: Server) -> None:
+    with FTPPool(sshd.url) as pool:
+        pool.upload(b"old", "file")
+        outcome = pool.upload(b"newer", "file")
+    assert outcome.notes == ()
+    assert (sshd.home / "file").read_bytes() == b"newer"
+
+
+def test_the_old_file_steps_aside_where_the_server_cannot_rename_over_it(start: Start) -> None:
+    server = start("openssh", options={"denied": "posix-rename"})
+    with FTPPool(server.url) as pool:
+        pool.upload(b"old", "file")
+        outcome = pool.upload(b"newer", "file")
+    assert "for a moment" in outcome.notes[0]
+    assert [path.name for path in server.home.iterdir()] == ["file"]
+    assert (server.home / "file").read_bytes() == b"newer"
+
+
+def test_a_file_can_be_asked_onto_the_disk_before_it_takes_its_name(sshd: Server) -> None:
+    with FTPPool(sshd.url, ssh=SSHConfig(fsync=True)) as pool:
+        assert pool.upload(b"x" * 100_000, "file").verified
+
+
+def test_a_program_that_forgets_to_close_says_goodbye_and_prints_nothing(sshd: Server) -> None:
+    script = (
+        "import sys, ftppool\n"
+        "pool = ftppool.FTPPool(sys.argv[1])\n"
+        "lease = pool.acquire()\n"
+        "pool.upload(b'x', 'file')\n"
+        "sys.exit(0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, sshd.url],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    census = sshd.wait_idle()
+    assert census.quits == census.sessions == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_leaves_its_parent_s_connection_alone(sshd: Server) -> None:
+    with FTPPool(sshd.url, max_per_ip=1) as pool, pool.sftp() as sftp:
+        sftp.listdir()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                sftp.listdir()
+            except LeaseReturned:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert sftp.listdir() == []
+    assert sshd.wait_idle().quits == 1

@@ -71,6 +71,8 @@ class OpenSSH:
     The option ``small_disk`` (``"1m"``; for root) puts a disk of that size at ``full`` in the
     served folder, which only the server sees.
 
+    The option ``denied`` names SFTP requests that the server does not know, with commas.
+
     ``user_home`` is a folder with the ``.ssh`` of somebody who may log in.
     """
 
@@ -114,6 +116,8 @@ class OpenSSH:
         }
         options = dict(spec.options)
         options.pop("small_disk", None)
+        if denied := options.pop("denied", None):
+            settings["Subsystem"] = f"{settings['Subsystem']} -P {denied}"
         return settings | options
 
     def _with_own_files(self, spec: Spec, command: list[str]) -> list[str]:

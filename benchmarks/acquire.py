@@ -46,7 +46,7 @@ class Borrowing(NamedTuple):
 class NoWire:
     """For ftppool: a session without a server."""
 
-    def looks_alive(self) -> bool:
+    def looks_alive(self, loan: Any = None) -> bool:
         return True
 
     def check(self, limit: float) -> bool:
@@ -58,7 +58,7 @@ class NoWire:
     def files(self, loan: Any) -> Any:
         raise NotImplementedError
 
-    def take_back(self, loan: Any) -> bool:
+    def take_back(self, loan: Any, *, doom: bool = False) -> bool:
         return True
 
     def goodbye(self, within: float) -> None:
@@ -76,6 +76,7 @@ class NoWire:
 
 class NoDriver:
     places = 1
+    endpoint: tuple[str, int, bool] | None = None
 
     def open(self, address: Address, watch: Watch) -> Wire:
         watch.greeted()

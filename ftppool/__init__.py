@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ftppool.retry import RetryPolicy as RetryPolicy
     from ftppool.session import Session as Session
     from ftppool.signals import exit_on_sigterm as exit_on_sigterm
+    from ftppool.sshconfig import SSHConfig as SSHConfig
     from ftppool.stats import (
         CloseReport as CloseReport,
         Holder as Holder,
@@ -64,6 +65,7 @@ _HOMES = {
     "ftppool.retry": "RetryPolicy",
     "ftppool.session": "Session",
     "ftppool.signals": "exit_on_sigterm",
+    "ftppool.sshconfig": "SSHConfig",
     "ftppool.stats": "CloseReport Holder PoolStats",
     "ftppool.target": "FTPConfig Target",
     "ftppool.tlsconfig": "TLSConfig",
@@ -92,6 +94,7 @@ __all__ = [
     "PoolTimeout",
     "RemoteRejected",
     "RetryPolicy",
+    "SSHConfig",
     "ServerBusy",
     "Session",
     "Status",

@@ -12,11 +12,16 @@ from typing import Protocol, TypeAlias
 
 from ftppool.drivers.base import FileOps
 from ftppool.inputs import EmptyDirectory, Job
+from ftppool.transfer.download import Fetch
 from ftppool.transfer.leftover import LeftOver
 
-__all__ = ["Backlog", "Item", "Task", "Transfer"]
+__all__ = ["Backlog", "File", "Index", "Item", "Task", "Transfer"]
 
-Item: TypeAlias = Job | EmptyDirectory | LeftOver
+File: TypeAlias = Job | Fetch
+"""What has an outcome."""
+Index: TypeAlias = int | tuple[int, ...]
+"""Place of a file in its batch; all of one batch are of one kind."""
+Item: TypeAlias = File | EmptyDirectory | LeftOver
 
 BIG = 1 << 20
 """Bytes from which a file is big: the first worker takes those first, the others last."""
@@ -76,7 +81,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._small: deque[Item] = deque()
-        self._big: dict[int, Job] = {}
+        self._big: dict[Index, File] = {}
         self._later: list[tuple[float, int, Task]] = []
         self._ticket = itertools.count()
         self._lock = threading.Lock()
@@ -86,7 +91,7 @@ class Backlog:
 
     def put(self, item: Item) -> None:
         """Add a fresh item."""
-        if isinstance(item, Job) and item.size is not None and item.size >= BIG:
+        if isinstance(item, File) and item.size is not None and item.size >= BIG:
             self._big[item.index] = item
         else:
             self._small.append(item)
@@ -134,7 +139,7 @@ class Backlog:
                 return heapq.heappop(self._later)[2]
         return None
 
-    def _biggest(self) -> Job | None:
+    def _biggest(self) -> File | None:
         while self._big:
             found = list(self._big.values())
             if found:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from ftppool.backlog import Item
+from ftppool.backlog import File, Index, Item
 from ftppool.borrower import Lender
 from ftppool.crew import Begin, Crew, Note
 from ftppool.errors import FTPPoolError, TransferError
@@ -21,6 +22,7 @@ from ftppool.inputs import Job
 from ftppool.journal import Journal
 from ftppool.plan import Plan
 from ftppool.report import BatchReport, Outcome, Status
+from ftppool.transfer.download import Fetch
 
 __all__ = ["Batch"]
 
@@ -57,7 +59,7 @@ class Batch:
         plan: Plan,
         *,
         done: Status,
-        below: Callable[[str], str],
+        below: Callable[[File], str],
         journal: Journal | None = None,
         note: Note | None = None,
     ) -> None:
@@ -70,14 +72,16 @@ class Batch:
         )
         self._journal = journal
         self._done = done
-        self._held: list[list[Job]] = [[] for _ in plan.last]
+        self._held: list[list[File]] = [[] for _ in plan.last]
         self._too_early: FTPPoolError | None = None
-        self._taken: dict[int, Job] = {}
+        self._taken: dict[Index, File] = {}
+        self._found: deque[Fetch] = deque()
+        self._finds = done is Status.DOWNLOADED
         self._open = 0
         self._moved = 0
         self._lost = 0
         self._ending = False
-        self._outcomes: dict[int, Outcome] = {}
+        self._outcomes: dict[Index, Outcome] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
 
@@ -124,27 +128,40 @@ class Batch:
         return timer
 
     def _feed(self) -> None:
-        item: Item | None = None
+        empty = True
         for item in self._inputs:
-            if isinstance(item, Job):
-                self._taken[item.index] = item
-            if self._crew.stopped:
-                if self._plan.list_rest:
-                    continue  # given up: the rest is only listed, so that every file has an outcome
+            empty = False
+            if not self._accept(item):
                 break
-            if isinstance(item, Job):
-                self._tell_queued(item)
-            self._open += 1
-            if isinstance(item, Job) and item.error is not None:
-                # It needs no session, and the others do not wait for it.
-                self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
-            elif not self._hold(item) and not self._known(item):
-                self._put(item)
             self._collect()
-        if item is None:
-            _log.warning(
-                "ftppool: no files in the batch: the input is empty; check paths and pattern"
-            )
+            self._accept_found()
+        if empty:
+            _log.warning("ftppool: no files: the input is empty; check paths and patterns")
+        while self._finds and (self._open or self._found) and not self._crew.stopped:
+            self._wait()
+            self._accept_found()
+
+    def _accept_found(self) -> None:
+        while self._found:
+            self._accept(self._found.popleft())
+
+    def _accept(self, item: Item) -> bool:
+        """Take an item of the input; False if no more is wanted."""
+        if self._crew.stopped:
+            # Given up: the rest is only listed, so that every file has an outcome.
+            if isinstance(item, File):
+                self._leave(item)
+            return self._plan.list_rest
+        if isinstance(item, File):
+            self._taken[item.index] = item
+            self._tell_queued(item)
+        self._open += 1
+        if isinstance(item, File) and item.error is not None:
+            # It needs no session, and the others do not wait for it.
+            self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
+        elif not self._hold(item) and not self._known(item):
+            self._put(item)
+        return True
 
     def _put(self, item: Item) -> None:
         self._crew.put(item)
@@ -153,9 +170,9 @@ class Batch:
 
     def _hold(self, item: Item) -> bool:
         """Keep a file back that goes last."""
-        if isinstance(item, Job):
+        if isinstance(item, File):
             for held, (_, globs) in zip(self._held, self._plan.last, strict=True):
-                if globs.match(self._below(item.remote)):
+                if globs.match(self._below(item)):
                     held.append(item)
                     self._open -= 1
                     return True
@@ -199,7 +216,7 @@ class Batch:
                 if fresh or not self._known(job):
                     self._put(job)
 
-    def _tell_queued(self, job: Job) -> None:
+    def _tell_queued(self, job: File) -> None:
         self._pool.emit(
             FileQueued(pool=self._pool.name, source=job.label, remote=job.remote, size=job.size)
         )
@@ -231,11 +248,14 @@ class Batch:
         while done:
             item, outcome = done.popleft()
             self._open -= 1
-            if isinstance(item, Job) and outcome is not None:
+            if isinstance(item, Fetch) and outcome is None:
+                self._taken.pop(item.index, None)
+                self._found.extend(item.found or ())
+            elif isinstance(item, File) and outcome is not None:
                 self._moved += outcome.status is self._done
                 self._settle(item, outcome, tell=outcome.status is self._done)
 
-    def _settle(self, job: Job, outcome: Outcome, *, tell: bool) -> None:
+    def _settle(self, job: File, outcome: Outcome, *, tell: bool) -> None:
         self._outcomes[job.index] = outcome
         self._taken.pop(job.index, None)
         self._crew.begun.discard(job.index)
@@ -259,17 +279,23 @@ class Batch:
             except TransferError as error:
                 self._crew.give_up(error)
 
+    def _leave(self, item: File) -> None:
+        """Give a file its outcome that nobody will move any more."""
+        begun = item.index in self._crew.begun
+        self._outcomes[item.index] = _outcome(
+            item,
+            Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED,
+            error=self._crew.causes[0] if self._crew.causes else self._too_early,
+        )
+
     def _report(self) -> BatchReport:
         self._crew.abandon()
         self._collect()
+        for item in (*self._taken.values(), *self._found):
+            self._leave(item)
         causes = self._crew.causes
-        why = causes[0] if causes else self._too_early
-        for index, job in self._taken.items():
-            begun = index in self._crew.begun
-            status = Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED
-            self._outcomes[index] = _outcome(job, status, error=why)
         report = BatchReport(
-            outcomes=tuple(self._outcomes[index] for index in sorted(self._outcomes)),
+            outcomes=tuple(outcome for _, outcome in sorted(self._outcomes.items(), key=_place)),
             started=self._started,
             elapsed=time.monotonic() - self._clock,
             stats=self._pool.stats(),
@@ -279,8 +305,13 @@ class Batch:
         return report
 
 
+def _place(found: tuple[Index, Outcome]) -> tuple[int, ...]:
+    index = found[0]
+    return (index,) if isinstance(index, int) else index
+
+
 def _outcome(
-    job: Job, status: Status, *, error: FTPPoolError | None = None, note: str | None = None
+    job: File, status: Status, *, error: FTPPoolError | None = None, note: str | None = None
 ) -> Outcome:
     return Outcome(
         source=job.label,
@@ -293,4 +324,5 @@ def _outcome(
         verified=None,
         error=error,
         notes=() if note is None else (note,),
+        local=job.path,
     )

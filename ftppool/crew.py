@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ftppool.backlog import Backlog, Item, Task, Transfer
+from ftppool.backlog import Backlog, File, Index, Item, Task, Transfer
 from ftppool.bell import Bell
 from ftppool.borrower import Borrower, Lender, NoSession, Stopped
 from ftppool.client import Cancel, Cancelled
@@ -32,6 +32,7 @@ from ftppool.inputs import EmptyDirectory, Job
 from ftppool.report import Outcome, Status
 from ftppool.retry import file_delay
 from ftppool.transfer.chain import OneAtATime, overlap
+from ftppool.transfer.download import Fetch
 from ftppool.transfer.upload import Upload
 
 __all__ = ["Begin", "Crew", "Done", "Note"]
@@ -56,7 +57,7 @@ Begin = Callable[[Item, Callable[[int], None]], Transfer]
 """Makes the steps of an item; the function that it is given is to be told the bytes so far."""
 
 Done = tuple[Item, Outcome | None]
-"""An item that is finished; directories have no outcome."""
+"""An item that is finished; a directory has an outcome only if it cannot be listed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -97,7 +98,7 @@ class Crew:
     ) -> None:
         self.backlog: Backlog = Backlog()
         self.done: deque[Done] = deque()
-        self.begun: set[int] = set()
+        self.begun: set[Index] = set()
         self.causes: list[FTPPoolError] = []
         self.bell: Bell = Bell()
         self.stopped: bool = False
@@ -266,7 +267,7 @@ class Crew:
 
     def _begin_attempt(self, task: Task) -> None:
         task.attempts += 1
-        if isinstance(task.item, Job):
+        if isinstance(task.item, File):
             self._pool.emit(
                 FileStarted(
                     pool=self._pool.name,
@@ -337,11 +338,11 @@ class Crew:
         self._end(task, status, failure)
 
     def _new_task(self, item: Item) -> Task:
-        if isinstance(item, Job):
+        if isinstance(item, File):
             self.begun.add(item.index)
 
         def on_bytes(sent: int) -> None:
-            size = item.size if isinstance(item, Job) else None
+            size = item.size if isinstance(item, File) else None
             if self.stopped and sent != size:
                 raise Stopped  # but a file that is all sent may as well take its name
             self._pool.emit(
@@ -388,12 +389,15 @@ class Crew:
         item, transfer = task.item, task.transfer
         if status is self._good:
             self._arrived += 1  # all that counts is that it differs afterwards
-        if not isinstance(item, Job):
+        if not isinstance(item, File):
             if failure is not None and status is Status.FAILED:
                 self._complain(item, failure)
             elif status is self._good:
                 self._write_down(task, None)
             self.finish(item, None)
+            return
+        if isinstance(item, Fetch) and item.found is not None and status is self._good:
+            self.finish(item, None)  # a directory: what is in it has outcomes
             return
         outcome = Outcome(
             source=item.label,
@@ -407,6 +411,7 @@ class Crew:
             error=failure,
             left_behind=transfer.left_behind,
             notes=tuple(transfer.notes),
+            local=item.path,
         )
         self._write_down(task, outcome)
         self.finish(item, outcome)
@@ -463,7 +468,7 @@ def _is_network(error: FTPPoolError) -> bool:
 
 
 def _of_source(item: Item, error: Exception) -> TransferError:
-    name = item.label if isinstance(item, Job) else item.remote
+    name = item.label if isinstance(item, File) else item.remote
     failure = TransferError(
         f"{name}: the source failed with {type(error).__name__}: {error}", phase="source"
     )

@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from ftppool.board import BelledWaiter, Board
 from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.dispatcher import Dispatcher
-from ftppool.drivers.base import Address, Wire, drop
+from ftppool.drivers.base import Address, PlaceRefused, Wire, drop
 from ftppool.errors import FTPPoolError
 from ftppool.failures import gave_up, held_elsewhere, no_answer, timed_out, would_deadlock
 from ftppool.farewell import Farewell, end_all
@@ -84,41 +84,61 @@ class Gate:
         now = time.monotonic()
         # Made before there is anything to lose: if it is lost, so is what its grip holds.
         lease = Lease(self, Grip(threads, now, client.patience(threads)))
-        place = None
+        try:
+            self._borrow(lease, client, timeout, threads, cancel)
+        except (FTPPoolError, Cancelled):
+            lease.forget()
+            raise
+        except BaseException:
+            self._reclaim(lease.grip)  # the traceback keeps the lease alive
+            lease.forget()
+            raise
+        return lease
+
+    def _borrow(
+        self,
+        lease: Lease,
+        client: Client,
+        timeout: float,
+        threads: tuple[Hashable, ...],
+        cancel: Cancel | None,
+    ) -> None:
+        """Fill the lease at once with what is free, or wait in the queue."""
+        now, place = lease.grip.since, None
         if not self._ledger.waiters:
             with self._lock:
                 place = self._ledger.take(client, lease.grip, now)
-        # close() takes back what was lent before it set `closed`; what comes later is not lent.
-        if (
-            place is not None
-            and self._lend(lease, place, client, now, now + timeout)
-            and not client.closed
-        ):
-            return lease
+        refused = False
+        if place is not None:
+            try:
+                alive = self._lend(lease, place, client, now, now + timeout)
+            except PlaceRefused:
+                alive, refused = False, True
+            # close() takes back what was lent before it set `closed`; what comes later is not lent.
+            if alive and not client.closed:
+                return
         waiter = BelledWaiter(client, threads, now)
         if cancel is not None:
             cancel.bells.add(waiter.bell)
         try:
-            self._enter(waiter, lease, place)
+            self._enter(waiter, lease, place, refused=refused)
             self._wait(waiter, lease, client, timeout, cancel)
-        except (FTPPoolError, Cancelled):
-            lease.forget()
-            raise
         finally:
             if waiter.alive:
                 waiter.alive = False
                 self._look_again()
             if cancel is not None:
                 cancel.bells.discard(waiter.bell)
-        return lease
 
-    def _enter(self, waiter: BelledWaiter, lease: Lease, dead: Place | None) -> None:
-        """Go to the end of the queue; to its head, if what was free proved `dead`."""
+    def _enter(
+        self, waiter: BelledWaiter, lease: Lease, dead: Place | None, *, refused: bool
+    ) -> None:
+        """Go to the end of the queue; to its head, if what was free proved `dead` or `refused`."""
         with self._lock:
             if dead is None:
                 self._ledger.wait(waiter, waiter.since)
             else:
-                self._ledger.queue_again(waiter, dead, lease.grip, waiter.since)
+                self._ledger.queue_again(waiter, dead, lease.grip, waiter.since, refused=refused)
             # With a note in the mailbox a place is about to come free.
             hopeless = not self._dispatcher.mailbox and self._ledger.deadlocked(
                 waiter, waiter.since
@@ -175,7 +195,11 @@ class Gate:
         if place is None:
             return False  # close() took it away between two looks
         now = time.monotonic()
-        alive = self._lend(lease, place, client, now, deadline)
+        try:
+            alive = self._lend(lease, place, client, now, deadline)
+        except PlaceRefused:
+            self._place_refused(waiter, place, now)
+            return False
         with self._lock:
             if waiter.place is not place or place.owner is not waiter:
                 return False  # revoked by close(): the loop finds the error
@@ -187,6 +211,13 @@ class Gate:
         if busy:
             self._board.nudge.ring()
         return False
+
+    def _place_refused(self, waiter: BelledWaiter, place: Place, now: float) -> None:
+        with self._lock:
+            self._ledger.place_refused(place, waiter, now)
+            busy = self._after_event()
+        if busy:
+            self._board.nudge.ring()
 
     @staticmethod
     def _lend(lease: Lease, place: Place, client: Client, now: float, deadline: float) -> bool:
@@ -202,6 +233,8 @@ class Gate:
                     return False
                 limit = max(LEAST, deadline - time.monotonic())
             lease.begin(place, wire, now, limit)
+        except PlaceRefused:
+            raise
         except Exception:  # noqa: BLE001 - whatever a dead session raises, another is taken
             return False
         return True
@@ -215,8 +248,8 @@ class Gate:
         wire: Wire | None = place.slot.session
         try:
             if wire is not None and place.owner is grip and grip.loan is not None:
-                clean, doom = not doom, True
-                doom = not (wire.take_back(grip.loan) and clean)
+                spoiled, doom = doom, True
+                doom = not wire.take_back(grip.loan, doom=spoiled)
         finally:
             # Whatever came in between (a Ctrl-C), the place must not be lost with it.
             with self._lock:

@@ -102,7 +102,7 @@ class Lease:
 
     def usable(self) -> bool:
         """True if the session is in step and the server has not closed it; no round trip."""
-        return not self._done and self._wire.looks_alive()
+        return not self._done and self._wire.looks_alive(self.grip.loan)
 
     @property
     def wanted(self) -> bool:

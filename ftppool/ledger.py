@@ -83,10 +83,17 @@ class Ledger:
             place.slot.used = True
         return place
 
-    def queue_again(self, waiter: Waiter, place: Place, owner: Owner, now: float) -> None:
-        """What :meth:`take` gave proved dead: end it, and wait; who came meanwhile comes after."""
+    def queue_again(
+        self, waiter: Waiter, place: Place, owner: Owner, now: float, *, refused: bool = False
+    ) -> None:
+        """What :meth:`take` gave proved dead: end it, and wait; who came meanwhile comes after.
+
+        With `refused` only the place is gone, see :meth:`place_refused`.
+        """
         self.waiters = {waiter: None, **self.waiters}
-        if not self.release(place, owner, now, doom=True):
+        if refused:
+            self.place_refused(place, owner, now)
+        elif not self.release(place, owner, now, doom=True):
             self.pump(now)  # close() took it away meanwhile
 
     def wait(self, waiter: Waiter, now: float) -> None:
@@ -128,6 +135,20 @@ class Ledger:
             place.owner = None
         self.pump(now)
 
+    def place_refused(self, place: Place, owner: Waiter | Owner, now: float) -> None:
+        """The server serves fewer borrowers on one connection: lower the number."""
+        if place.owner is owner:  # else it was revoked meanwhile
+            slot = place.slot
+            if isinstance(owner, Waiter):
+                owner.place = None  # it keeps its turn
+            if len(slot.places) > 1:
+                slot.places.remove(place)
+                slot.tenant.places = min(slot.tenant.places, len(slot.places))
+            else:
+                slot.doomed = True  # not one: the session is of no use
+            place.owner = None
+        self.pump(now)
+
     def release(self, place: Place, owner: Owner, now: float, *, doom: bool = False) -> bool:
         """Give a place back; with `doom` its session ends when its last borrower has gone.
 
@@ -137,7 +158,8 @@ class Ledger:
         if place.owner is not owner:
             return False
         slot = place.slot
-        if doom or slot.tenant.max_idle <= 0 or self.owed > 0:
+        alone = all(other is place or other.owner is None for other in slot.places)
+        if doom or (alone and slot.tenant.max_idle <= 0) or self.owed > 0:
             self.owed = max(0, self.owed - (not slot.doomed))
             slot.doomed = True
         slot.last_used = now

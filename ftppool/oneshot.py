@@ -65,7 +65,7 @@ def upload_batch(
         target: ``"ftp://user:password@host/directory"``; the path is relative to the login
             directory, ``//x`` is absolute.
         max_per_ip: Connections that the server may see at any instant (default 2).
-        workers: Files sent at a time (default ``max_per_ip``).
+        workers: Files sent at a time (default ``max_per_ip``, for SFTP times ``channels``).
         atomic: Send each file to a part name first, and rename (default True).
         verify: ``"size"`` (default): the server names the right size; ``"hash"``: the right digest
             too, which it may take long to compute; or ``"none"``.

@@ -26,6 +26,9 @@ __all__ = ["LOGIN", "Opener"]
 
 _log = logging.getLogger("ftppool")
 
+STARTUPS = 1.0
+"""Seconds at least until the next connect to an SSH server that is too busy with logins; OpenSSH
+counts clients that come again at once among those that it locks out."""
 FEW = 3
 """Connects until something that only looks like a refusal counts as what it says."""
 NO_PERMIT = (0.1, 0.25)
@@ -212,6 +215,8 @@ class Opener:
         )
         error = open_error(verdict, reply, self.board.address)
         wait = open_delay(client.policy, tries)
+        if reply.phase is Phase.SSH_BANNER:
+            wait = max(wait, STARTUPS)
         if verdict.kind is Kind.BUSY:
             self._refused(slot, client, verdict, reply.text)
         else:

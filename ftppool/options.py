@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 from ftppool.errors import ConfigError
 from ftppool.limits.base import Limiter
 from ftppool.retry import RetryPolicy
+from ftppool.sshconfig import SSHConfig
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 
@@ -34,7 +35,9 @@ class PoolOptions(TypedDict, total=False):
     user: str | None
     password: str | Callable[[], str] | None
     ftp: FTPConfig | None
+    ssh: SSHConfig | None
     tls: TLSConfig | ssl.SSLContext | None
+    channels: int
     acquire_timeout: float
     connect_timeout: float
     io_timeout: float

@@ -11,10 +11,16 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import NamedTuple, Self, Unpack, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
 from ftppool.bucket import Bucket
 from ftppool.client import Cancel, Client, Estate
+from ftppool.downloads import (
+    DownloadBatchOptions,
+    DownloadOptions,
+    Wanted,
+    run_downloads,
+)
 from ftppool.drivers.base import Driver, FileOps, Timeouts
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
 from ftppool.events import Event
@@ -27,6 +33,7 @@ from ftppool.limits.choice import limiter_of
 from ftppool.options import (
     check_cap,
     check_known,
+    check_positive,
     check_rate,
     check_seconds,
     check_target,
@@ -35,13 +42,18 @@ from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
 from ftppool.route import Route
 from ftppool.session import Session
+from ftppool.sshconfig import SSHConfig
 from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
+from ftppool.transfer.download import destination_of
 from ftppool.transfer.options import Conflict, Shared, UploadOptions, Verify
 from ftppool.transfer.upload import Upload
 from ftppool.uploads import UploadBatchOptions, run_uploads
+
+if TYPE_CHECKING:
+    import paramiko
 
 __all__ = ["FTPPool"]
 
@@ -63,6 +75,7 @@ class FTPPool:
         password: Password, or a callable that returns it (asked at each login), if it is not in
             the URL.
         ftp: Settings of the FTP protocol.
+        ssh: Settings of SSH, for ``sftp://`` targets.
         tls: Whom to trust with ``ftps://`` and ``ftpsi://`` (default: certificates that the system
             trusts, valid for the host name). An ``ssl.SSLContext`` is used as it is.
         acquire_timeout: Seconds to wait for a session (default 60).
@@ -75,6 +88,8 @@ class FTPPool:
         max_lifetime: Seconds after which a session is replaced (default 1800, less up to 10 %).
         check_after_idle: A session unused for longer than this many seconds is asked for a sign of
             life before it is lent (default 5); a younger one is only looked at, at no cost.
+        channels: Borrowers that one SFTP connection serves at a time (default 8); fewer where the
+            server allows fewer. FTP sessions serve one.
         retry: How often and after what waits failures are tried again.
         limiter: ``"machine"``: the cap holds over all processes of this user on this machine
             (default). ``"process"``: over all pools and threads of this process.
@@ -97,6 +112,7 @@ class FTPPool:
         user: str | None = None,
         password: str | Callable[[], str] | None = None,
         ftp: FTPConfig | None = None,
+        ssh: SSHConfig | None = None,
         tls: TLSConfig | ssl.SSLContext | None = None,
         acquire_timeout: float = 60.0,
         connect_timeout: float = 15.0,
@@ -106,6 +122,7 @@ class FTPPool:
         max_idle: float = 30.0,
         max_lifetime: float = 1800.0,
         check_after_idle: float = 5.0,
+        channels: int = 8,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         limiter: Limiter | str = "machine",
         rate_limit: float | None = None,
@@ -132,7 +149,11 @@ class FTPPool:
         if leak_warn_after is not None:
             check_seconds("leak_warn_after", leak_warn_after, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
-        self._driver = _driver(self._target, ftp or FTPConfig(), tls, timeouts, rate_limit)
+        check_positive("channels", channels)
+        bucket = None if rate_limit is None else Bucket(check_rate(rate_limit))
+        self._driver = _driver(
+            self._target, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels, bucket=bucket
+        )
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -149,7 +170,7 @@ class FTPPool:
             leak_warn_after=leak_warn_after,
             on_event=on_event,
         )
-        self._route = Route(self._target.host, self._target.port)
+        self._route = _route(self._target, self._driver)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
         self._stay: _Stay | None = None
@@ -190,8 +211,30 @@ class FTPPool:
             PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
                 See :meth:`acquire`. Inside the block, ftplib's own errors.
         """
+        if self._target.scheme == "sftp":
+            raise ConfigError("this pool speaks SFTP: use pool.sftp() or pool.session()")
         with self.acquire(timeout) as lease:
             yield cast("ftplib.FTP", lease.loan)
+
+    @contextlib.contextmanager
+    def sftp(self, timeout: float | None = None) -> Iterator[paramiko.SFTPClient]:
+        """Borrow a real ``paramiko.SFTPClient``, for code that was written for paramiko.
+
+        It has an SSH channel of its own, in the login directory; up to `channels` of them share one
+        connection. After the block every call raises :class:`~ftppool.LeaseReturned`. A block that
+        ends in an exception, or leaves files open, ends the channel; others are not disturbed.
+
+        Args:
+            timeout: Seconds to wait for it (default: ``acquire_timeout``).
+
+        Raises:
+            PoolTimeout, ServerBusy, ConnectError, AuthError, HostKeyError, WouldDeadlock,
+                PoolClosed: See :meth:`acquire`. Inside the block, paramiko's own errors.
+        """
+        if self._target.scheme != "sftp":
+            raise ConfigError("this pool speaks FTP: use pool.ftp() or pool.session()")
+        with self.acquire(timeout) as lease:
+            yield cast("paramiko.SFTPClient", lease.loan)
 
     def acquire(self, timeout: float | None = None) -> Lease:
         """Borrow a session; give it back with ``lease.release()`` or ``lease.discard()``.
@@ -277,6 +320,66 @@ class FTPPool:
         """
         check_known(options, UploadBatchOptions)
         report = self._batch(files, remote_dir, options)
+        if options.get("check", True):
+            report.raise_for_failures()
+        return report
+
+    def download(
+        self, remote: str, destination: str | os.PathLike[str], **options: Unpack[DownloadOptions]
+    ) -> Outcome:
+        """Fetch one file and return when it is whole under its name.
+
+        Args:
+            remote: Remote path of a file, relative to the target's directory.
+            destination: Local path; an existing directory gets the file under its own name.
+            **options: ``verify``, ``on_conflict``, ``preserve_mtime`` and ``fsync`` as for
+                :meth:`download_batch`.
+
+        Raises:
+            FTPPoolError: It did not arrive.
+        """
+        check_known(options, DownloadOptions)
+        folder, name = destination_of(remote, destination)
+        alone = DownloadBatchOptions(workers=1)
+        alone.update(options)  # type: ignore[typeddict-item]  # every key of one is one of the other
+        report = self._download([(remote, name)], folder, alone, single=True)
+        for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):
+            if error is not None:
+                raise error
+        return report.outcomes[0]
+
+    def download_batch(
+        self,
+        remote_paths: Iterable[Wanted],
+        local_dir: str | os.PathLike[str],
+        **options: Unpack[DownloadBatchOptions],
+    ) -> BatchReport:
+        """Fetch many files over the sessions of this pool.
+
+        Each file is written to a part beside its place (mode 600), its size is compared with what
+        the server says, and only then it takes its name. Nothing is ever written outside of
+        `local_dir`: names with ``..`` and the like, and ways through symbolic links, fail.
+
+        Args:
+            remote_paths: Remote paths, or pairs of one and its path below `local_dir`. A directory
+                comes with everything below it under its own name; ``dir/`` and ``.`` mean the
+                contents. Symbolic links to directories below it are not followed where the server
+                tells them apart.
+            local_dir: The local directory; made if it is missing.
+            **options: ``verify``: ``"size"`` (default) or ``"none"``. ``on_conflict``:
+                ``"overwrite"`` (default), ``"skip"``, ``"skip_same"`` (same size and time) or
+                ``"fail"``. ``preserve_mtime``: give files the server's modification time (default
+                False). ``fsync``: wait for the disk before a file takes its name (default False).
+                ``on_downloaded``: called with each file's outcome. ``workers``, ``include``,
+                ``exclude``, ``last``, ``deadline``, ``max_failures`` and ``check`` as for
+                :func:`ftppool.upload_batch`, with patterns for the path below `local_dir`.
+
+        Raises:
+            BatchError: Files did not arrive and ``check`` is true; it has the report.
+            ConfigError: An argument is wrong.
+        """
+        check_known(options, DownloadBatchOptions)
+        report = self._download(remote_paths, local_dir, options)
         if options.get("check", True):
             report.raise_for_failures()
         return report
@@ -442,7 +545,27 @@ class FTPPool:
             raise PoolClosed(self._closed)
         lender = _Lender(self, threading.get_ident())
         return run_uploads(
-            lender, files, remote_dir, options, workers=self._max_per_ip, target=self._target.url
+            lender,
+            files,
+            remote_dir,
+            options,
+            workers=self._max_per_ip * self._driver.places,
+            target=self._target.url,
+        )
+
+    def _download(
+        self,
+        remote_paths: Iterable[Wanted],
+        local_dir: str | os.PathLike[str],
+        options: DownloadBatchOptions,
+        *,
+        single: bool = False,
+    ) -> BatchReport:
+        if self._closed:
+            raise PoolClosed("this pool is closed; make a new one")
+        lender = _Lender(self, threading.get_ident())
+        return run_downloads(
+            lender, remote_paths, local_dir, options, workers=self._max_per_ip, single=single
         )
 
     def _put(self, files: FileOps, source: Source, path: str) -> int:
@@ -494,22 +617,38 @@ class _Lender:
 
 def _driver(
     target: Target,
-    ftp: FTPConfig,
-    tls: TLSConfig | ssl.SSLContext | None,
     timeouts: Timeouts,
-    rate_limit: float | None,
+    *,
+    ftp: FTPConfig | None,
+    ssh: SSHConfig | None,
+    tls: TLSConfig | ssl.SSLContext | None,
+    channels: int,
+    bucket: Bucket | None,
 ) -> Driver:
+    if ssh is not None and target.scheme != "sftp":
+        raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
+    if tls is not None and target.scheme in {"ftp", "sftp"}:
+        raise ConfigError(f"tls= has no use with {target.scheme}://: write ftps:// (or ftpsi://)")
     if target.scheme == "sftp":
-        raise ConfigError("sftp:// is not supported by this version; write ftp:// or ftps://")
+        if ftp is not None:
+            raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
+        if bucket is not None:
+            raise ConfigError("rate_limit= is not built for sftp://: leave it out")
+        from ftppool.drivers.sftp import SFTPDriver
+
+        return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels)
     from ftppool.drivers.ftp import FTPDriver
     from ftppool.drivers.tls import TLSPolicy
 
-    bucket = None if rate_limit is None else Bucket(check_rate(rate_limit))
-    if target.scheme == "ftp":
-        if tls is not None:
-            raise ConfigError("tls= has no use with ftp://: write ftps:// (or ftpsi://)")
-        return FTPDriver(target, ftp, timeouts, bucket=bucket)
-    return FTPDriver(target, ftp, timeouts, TLSPolicy(target, tls), bucket=bucket)
+    policy = None if target.scheme == "ftp" else TLSPolicy(target, tls)
+    return FTPDriver(target, ftp or FTPConfig(), timeouts, policy, bucket=bucket)
+
+
+def _route(target: Target, driver: Driver) -> Route:
+    if driver.endpoint is None:
+        return Route(target.host, target.port)
+    host, port, proxied = driver.endpoint
+    return Route(host, port, fixed=proxied)
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:

@@ -24,6 +24,9 @@ class Status(StrEnum):
     UPLOADED = "uploaded"
     """It is on the server under its name."""
 
+    DOWNLOADED = "downloaded"
+    """It is here under its name."""
+
     SKIPPED = "skipped"
     """There was no need to send it (``on_conflict`` or the journal said so)."""
 
@@ -42,7 +45,8 @@ class Outcome:
     """What became of one file.
 
     Attributes:
-        source: What was sent: the path as given, ``"<bytes>"`` or ``"<name of the callable>"``.
+        source: What was sent: the path as given, ``"<bytes>"`` or ``"<name of the callable>"``;
+            of a download the remote path.
         remote: The remote path, absolute or relative to the target's directory.
         status: What became of it.
         size: Bytes of the source, or None where nobody could know (a callable never opened).
@@ -55,6 +59,7 @@ class Outcome:
             interrupted by Ctrl-C.
         left_behind: A part file of ours that is still on the server, or None.
         notes: Sentences worth reading that are no failure.
+        local: The local path that was read or written, or None for bytes and callables.
     """
 
     source: str
@@ -68,11 +73,12 @@ class Outcome:
     error: FTPPoolError | None = None
     left_behind: str | None = None
     notes: tuple[str, ...] = ()
+    local: str | None = None
 
     @property
     def ok(self) -> bool:
-        """True if the file is where it should be: uploaded or skipped."""
-        return self.status is Status.UPLOADED or self.status is Status.SKIPPED
+        """True if the file is where it should be: uploaded, downloaded or skipped."""
+        return self.status in _ARRIVED
 
     def to_dict(self) -> dict[str, object]:
         """Give the outcome as JSON-serialisable values; see :meth:`BatchReport.to_dict`."""
@@ -88,6 +94,7 @@ class Outcome:
             "error": None if self.error is None else _error_dict(self.error),
             "left_behind": _plain_or_none(self.left_behind),
             "notes": [_plain(note) for note in self.notes],
+            "local": _plain_or_none(self.local),
         }
 
 
@@ -124,6 +131,11 @@ class BatchReport:
     def uploaded(self) -> tuple[Outcome, ...]:
         """The files that were sent."""
         return self._having(Status.UPLOADED)
+
+    @property
+    def downloaded(self) -> tuple[Outcome, ...]:
+        """The files that were fetched."""
+        return self._having(Status.DOWNLOADED)
 
     @property
     def skipped(self) -> tuple[Outcome, ...]:
@@ -233,7 +245,7 @@ class BatchReport:
         return ""
 
 
-_ARRIVED = frozenset({Status.UPLOADED.value, Status.SKIPPED.value})
+_ARRIVED = frozenset({Status.UPLOADED, Status.DOWNLOADED, Status.SKIPPED})
 
 
 def _stopped(report: BatchReport) -> TransferError:

@@ -20,9 +20,10 @@ LIFETIME = 300.0
 class Route:
     """The addresses of one target, in the resolver's order, and the one that the pool stays on."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, fixed: bool = False) -> None:
         self._host = host
         self._port = port
+        self._fixed = fixed
         self._addresses: tuple[Address, ...] = ()
         self._resolved_at = 0.0
         self.current: Address | None = None
@@ -42,6 +43,8 @@ class Route:
             young = time.monotonic() - self._resolved_at < LIFETIME
             if young or settled():
                 return (current,)
+        if self._fixed:  # a proxy resolves the name; here it is only what connections count for
+            return (Address(socket.AF_UNSPEC, self._host, self._port),)
         self._addresses = _resolve(self._host, self._port, timeout)
         self._resolved_at = time.monotonic()
         return self._addresses

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Callable, Sequence
+from typing import BinaryIO, Literal
 
 from ftppool.drivers.base import Entry, FileOps
-from ftppool.errors import RemoteRejected
+from ftppool.errors import ConfigError, RemoteRejected
 from ftppool.inputs import Source
 from ftppool.lease import Lease
 from ftppool.target import Target, join
 from ftppool.transfer.directories import Directories
+from ftppool.transfer.download import fetch
 from ftppool.transfer.parts import part_path
+from ftppool.transfer.remotefile import open_to_read, open_to_write
 from ftppool.transfer.replace import OLD_NAME, replace
 
 __all__ = ["Session"]
@@ -43,6 +47,36 @@ class Session:
     def upload(self, source: Source, remote: str) -> int:
         """Send one file whole: part name, proof of size, rename; the bytes sent."""
         return self._put(self._files, source, self._path(remote))
+
+    def download(self, remote: str, destination: str | os.PathLike[str]) -> int:
+        """Fetch one file whole: part, size compared, rename; the bytes received.
+
+        Args:
+            remote: Remote path.
+            destination: Local path; an existing directory gets the file under its own name.
+        """
+        return fetch(self._files, remote, self._path(remote), destination)
+
+    def open(self, path: str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
+        """Open a remote file as a binary file object, whole.
+
+        ``"rb"`` fetches it at once and compares the size. ``"wb"`` sends what was written when the
+        file is closed, to a part name first; nothing is sent if the ``with`` block ends in an
+        exception. The content waits in memory up to 8 MiB, then in a temporary file.
+
+        Raises:
+            ConfigError: The mode is another one.
+        """
+        if mode == "rb":
+            return open_to_read(self._files, self._path(path))
+        if mode == "wb":
+            target = self._path(path)
+            return open_to_write(lambda source: self._put(self._files, source, target))
+        raise ConfigError(f"mode={mode!r}: write 'rb' or 'wb'")
+
+    def stat(self, path: str) -> Entry:
+        """What the server says of a file or directory: kind, size, time."""
+        return self._files.stat(self._path(path))
 
     def listdir(self, path: str = "") -> list[str]:
         """Names in a directory, sorted."""

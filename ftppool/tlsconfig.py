@@ -24,7 +24,8 @@ class TLSConfig:
     your own and pass that as ``tls=``.
 
     Attributes:
-        ca_file: PEM file of the authorities to trust instead of the system's.
+        ca_file: PEM file of the authorities to trust instead of the system's; the server's own
+            certificate will do.
         fingerprint: SHA-256 of the one certificate to trust, in hexadecimal with or without colons.
             It is then trusted whoever signed it and whatever name it has; with ``ca_file`` both
             must be right, name and authority as well.

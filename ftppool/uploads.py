@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from itertools import chain
 from typing import Any
 
-from ftppool.backlog import Item, Task, Transfer
+from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
 from ftppool.errors import TransferError
@@ -66,12 +66,14 @@ def run_uploads(
     )
     reader = Inputs(remote_dir, include=options.get("include"), exclude=options.get("exclude"))
     jobs = reader.read(files)
+
+    def below(item: File) -> str:
+        return reader.below(item.remote)
+
     path = options.get("journal")
     if path is None:
         uploads = _Uploads(pool, how, None)
-        return Batch(
-            pool, jobs, uploads.begin, plan, done=Status.UPLOADED, below=reader.below
-        ).run()
+        return Batch(pool, jobs, uploads.begin, plan, done=Status.UPLOADED, below=below).run()
     journal = Journal(path, target)
     try:
         uploads = _Uploads(pool, how, journal)
@@ -81,7 +83,7 @@ def run_uploads(
             uploads.begin,
             plan,
             done=Status.UPLOADED,
-            below=reader.below,
+            below=below,
             journal=journal,
             note=uploads.note,
         ).run()

@@ -12,7 +12,9 @@ import pytest
 
 from ftppool import gate
 from ftppool.drivers import known
-from tests.support import certificates, leaks, servers
+from tests.support import certificates, install, leaks, servers
+from tests.support.asyncsshd import AsyncSSH
+from tests.support.openssh import OpenSSH
 from tests.support.servers import KINDS, SECURE_KINDS, Server
 
 
@@ -74,6 +76,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
                 kind, max_per_ip=max_per_ip, root=home, workdir=tmp_path, **options
             )
             running.append(stack.enter_context(server))
+            if isinstance(server.backend, OpenSSH | AsyncSSH):
+                # A user who has logged in there before: his key and known_hosts are his defaults.
+                monkeypatch.setenv("FTPPOOL_TEST_SERVERS", str(install.cache_folder()))
+                monkeypatch.setenv("HOME", str(server.backend.user_home))
+                monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
             return server
 
         yield start_one

@@ -130,7 +130,7 @@ def _add_put(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> 
     _add_limits(put)
     _add_handling(put)
     put.add_argument(
-        "--ca-file", metavar="PEM", help="with TLS, trust these authorities, not the system's"
+        "--ca-file", metavar="PEM", help="with TLS, trust these certificates, not the system's"
     )
     put.add_argument(
         "--fingerprint", metavar="SHA256", help="with TLS, trust the certificate with this SHA-256"

@@ -20,6 +20,7 @@ __all__ = [
     "Entry",
     "FileOps",
     "OpenFailed",
+    "PlaceRefused",
     "Resumes",
     "Timeouts",
     "Watch",
@@ -28,6 +29,7 @@ __all__ = [
     "drop",
     "reset",
     "shut_down",
+    "tune",
     "wait_for",
 ]
 
@@ -79,6 +81,14 @@ class OpenFailed(Exception):
         self.reply = reply
 
 
+class PlaceRefused(Exception):
+    """The server allows no more borrowers on this connection; those that it has are fine."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
 class Watch(Protocol):
     """How a driver tells the gate how far an open has come."""
 
@@ -115,8 +125,11 @@ class FileOps(Protocol):
     def store(self, path: str, source: BinaryIO, on_bytes: Callable[[int], None]) -> int:
         """Write `source` up to its end to `path` and wait for the server's word; bytes sent."""
 
-    def retrieve(self, path: str, sink: Callable[[memoryview], object]) -> int:
-        """Read the whole of `path`; bytes received."""
+    def retrieve(self, path: str, sink: Callable[[memoryview], object], *, offset: int = 0) -> int:
+        """Read `path` from `offset` to its end; bytes received. An end may come too early."""
+
+    def stat(self, path: str) -> Entry:
+        """What the server says of a file or directory; raises if there is none."""
 
     def size(self, path: str) -> int | None:
         """Bytes of a file, or None where the server cannot tell; raises if there is none."""
@@ -176,22 +189,31 @@ class Resumes(Protocol):
 
 
 class Wire(Protocol):
-    """A logged-in connection. It belongs to a slot and is used by one thread at a time."""
+    """A logged-in connection. It belongs to a slot; each loan is used by one thread at a time."""
 
-    def looks_alive(self) -> bool:
-        """Look at the socket, without a round trip: an idle session has nothing to say."""
+    def looks_alive(self, loan: Any = None) -> bool:
+        """Look at the socket, without a round trip; with a loan, at what it uses of the session."""
 
     def check(self, limit: float) -> bool:
         """Ask the server for a sign of life: one round trip, for which `limit` seconds are left."""
 
     def lend(self, limit: float) -> Any:
-        """Hand the connection to a borrower as it was after login, within `limit` seconds."""
+        """Hand the connection to a borrower as it was after login, within `limit` seconds.
+
+        Raises:
+            PlaceRefused: It serves fewer borrowers than the driver promised.
+        """
 
     def files(self, loan: Any) -> FileOps:
         """The file calls over what :meth:`lend` gave."""
 
-    def take_back(self, loan: Any) -> bool:
-        """End a loan; True if the session is clean and may be lent again. No I/O."""
+    def take_back(self, loan: Any, *, doom: bool = False) -> bool:
+        """End a loan; True if the session may be lent again. No I/O.
+
+        Args:
+            loan: What :meth:`lend` gave.
+            doom: Whatever this borrower used must not be lent again.
+        """
 
     def goodbye(self, within: float) -> None:
         """Begin :meth:`end` without waiting for an answer, so that many can be ended at once.
@@ -218,9 +240,12 @@ class Driver(Protocol):
 
     Attributes:
         places: Borrowers that one connection serves at a time.
+        endpoint: Host and port to connect to where they are not the target's own, and True if the
+            host is not resolved here but by a proxy; else None.
     """
 
     places: int
+    endpoint: tuple[str, int, bool] | None
 
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in, within the time-outs.
@@ -236,16 +261,17 @@ def reset(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     except OSError:
         pass  # not connected any more: closing is all that is left
-    # Not sock.close(): that of an SSLSocket first makes it a plain one, and another thread that is
-    # about to send would send clear text.
-    drop(sock)
+    finally:
+        drop(sock)
 
 
 def drop(sock: socket.socket) -> None:
-    """Close the descriptor only: what another process has of the connection lives on."""
-    handle = sock.detach()
-    if handle != -1:
-        socket.close(handle)
+    """Close the descriptor, in one step: what another process has of the connection lives on.
+
+    Not ``sock.close()``: that of an SSLSocket first makes it a plain one, and another thread that
+    is about to send would send clear text; and a file made of the socket would put it off.
+    """
+    super(socket.socket, sock).close()
 
 
 def break_off(sock: socket.socket) -> None:
@@ -287,3 +313,12 @@ def wait_for(sock: socket.socket, timeout: float, *, to_write: bool = False) -> 
     poller = select.poll()
     poller.register(sock, select.POLLOUT if to_write else select.POLLIN)
     return bool(poller.poll(timeout * 1000))
+
+
+def tune(sock: socket.socket) -> None:
+    """Send small commands at once, and notice a peer that vanished in a long transfer."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)

@@ -18,6 +18,7 @@ from ftppool.drivers.base import (
     Wire,
     drop,
     shut_down,
+    tune,
     wait_for,
 )
 from ftppool.drivers.ftp_files import FTPFiles
@@ -43,6 +44,7 @@ class FTPDriver:
     """Makes FTP sessions of one target, over TLS if it has a `policy`."""
 
     places = 1
+    endpoint: tuple[str, int, bool] | None = None
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class FTPDriver:
         password = self._target.secret()  # the user's own code: its errors are not the server's
         self._check_encodable(password)
         phase = Phase.CONNECT
+        sock: socket.socket | None = None
         wire: FTPWire | None = None
         try:
             sock = self._connect(address, watch)
@@ -98,6 +101,8 @@ class FTPDriver:
             failure = self._failure(phase, error, wire, address)
             if wire is not None:
                 wire.drop()
+            elif sock is not None:
+                drop(sock)
             if failure is None:
                 raise
             raise failure from error
@@ -138,7 +143,7 @@ class FTPDriver:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
-            _tune(sock)
+            tune(sock)
         except BaseException:
             sock.close()
             raise
@@ -281,7 +286,7 @@ class FTPWire:
 
     # -- one loan after another --------------------------------------------------------------------
 
-    def looks_alive(self) -> bool:
+    def looks_alive(self, loan: LeasedFTP | None = None) -> bool:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
         sock = self._control.sock
         silent = says_nothing(sock) if isinstance(sock, ssl.SSLSocket) else not _readable(sock)
@@ -322,7 +327,7 @@ class FTPWire:
             chains=self._config.ftp_class is None and self._config.passive,
         )
 
-    def take_back(self, loan: LeasedFTP) -> bool:
+    def take_back(self, loan: LeasedFTP, *, doom: bool = False) -> bool:
         """End a loan; the object is harmless from now on."""
         clean = self._control.clean and not (self._control.moved and not self._control.home)
         loan._give_back()
@@ -330,7 +335,7 @@ class FTPWire:
         if sock.gettimeout() != self._timeouts.io:  # the borrower may have set one of his own
             with contextlib.suppress(OSError):
                 sock.settimeout(self._timeouts.io)
-        return clean
+        return clean and not doom
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -339,7 +344,7 @@ class FTPWire:
         within = min(within, self._timeouts.quit)
         self._answer_due = time.monotonic() + within
         self._control.leave()
-        if not self._control.said_goodbye:
+        if not self._control.said_goodbye and not self._cut:
             with contextlib.suppress(OSError):
                 self._control.sock.settimeout(max(0.001, within))
                 self._control.sock.sendall(b"QUIT\r\n")
@@ -439,12 +444,3 @@ def _readable(sock: socket.socket) -> bool:
         return wait_for(sock, 0)
     except (OSError, ValueError):
         return True  # closed: as good as an EOF
-
-
-def _tune(sock: socket.socket) -> None:
-    """Send small commands at once, and notice a peer that vanished in a long transfer."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)

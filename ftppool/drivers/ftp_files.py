@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
+import posixpath
 import re
 import socket
 import time
@@ -95,18 +96,61 @@ class FTPFiles(FTPExtras):
         self._final_reply(path, flow.sent, broken)
         return flow.sent
 
-    def retrieve(self, path: str, sink: Callable[[memoryview], object]) -> int:
-        """RETR: hand over the bytes as they come."""
+    def retrieve(self, path: str, sink: Callable[[memoryview], object], *, offset: int = 0) -> int:
+        """RETR, after REST if it is not from the beginning: hand over the bytes as they come."""
         with self._errors(path, Phase.TRANSFER):
-            data = self._ftp.transfercmd(f"RETR {path}")
+            data = self._ftp.transfercmd(f"RETR {path}", offset or None)
         buffer = memoryview(bytearray(CHUNK))
         received = 0
-        with data:
-            while count := self._receive(data, buffer, path):
-                sink(buffer[:count])
-                received += count
-        self._final_reply(path, 0, None)
+        broken: OSError | None = None
+        try:
+            with data:
+                while True:
+                    try:
+                        count = data.recv_into(buffer)
+                    except OSError as error:
+                        broken = error
+                        reset(data)
+                        break
+                    if not count:
+                        break
+                    sink(buffer[:count])
+                    received += count
+        except BaseException:
+            self._drain_after_reset()
+            raise
+        self._final_reply(path, 0, broken)
         return received
+
+    def stat(self, path: str) -> Entry:
+        """MLST; SIZE, MDTM and CWD where the server has no MLST."""
+        control = self._ftp._held()
+        if control.known.mlst:
+            try:
+                with self._errors(path):
+                    reply = self._ftp.voidcmd(f"MLST {path}")
+            except RemoteRejected as error:
+                if str(error.code) not in NO_SUCH_COMMAND:
+                    raise
+                control.known.mlst = False
+            else:
+                return _parse_mlst(reply, path)
+        try:
+            size = self.size(path)
+        except RemoteRejected as error:
+            if error.retryable or not self.is_directory(path):
+                raise
+            return Entry(posixpath.basename(path), "dir")
+        return Entry(posixpath.basename(path), "file", size, self._modified(path))
+
+    def _modified(self, path: str) -> float | None:
+        try:
+            with self._errors(path):
+                return parse_time(self._ftp.voidcmd(f"MDTM {path}")[3:].strip())
+        except RemoteRejected as error:
+            if error.retryable:
+                raise
+            return None
 
     def size(self, path: str) -> int | None:
         """SIZE; None where the server has no such command."""
@@ -165,7 +209,13 @@ class FTPFiles(FTPExtras):
         except RemoteRejected as error:
             if str(error.code) not in NO_SUCH_COMMAND:
                 raise
-            return self._list("LIST", path, _parse_list)
+            entries = self._list("LIST", path, _parse_list)
+            if not entries and path and not self.is_directory(path):
+                # vsftpd: 226 and nothing, for an empty directory as for none.
+                raise self.rejected(
+                    path, Phase.COMMAND, ftplib.error_perm("550 No such directory.")
+                ) from None
+            return entries
 
     def _list(self, command: str, path: str, parse: Callable[[str], Entry | None]) -> list[Entry]:
         entries: list[Entry] = []
@@ -286,6 +336,17 @@ class FTPFiles(FTPExtras):
         if isinstance(rejected, TransferError):
             rejected.stops_batch = verdict.stops_batch
         return rejected
+
+
+def _parse_mlst(reply: str, path: str) -> Entry:
+    """Read the one line of facts, which begins with a blank."""
+    name = posixpath.basename(path)
+    for line in reply.splitlines()[1:]:
+        if line[:1].isspace() and "=" in line:
+            facts = line.strip().partition(" ")[0]
+            entry = _parse_mlsd(f"{facts} {name}")
+            return Entry(name, "dir") if entry is None else entry
+    return Entry(name, "other")
 
 
 def _is_name(name: str) -> bool:

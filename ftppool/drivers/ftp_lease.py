@@ -146,9 +146,10 @@ class Control:
         return None if self.tls is not None else self.sock.fileno()
 
     def speaks(self) -> bool:
-        """True if a reply has come; over TLS, only if it was read with the one before."""
-        fd = self.plain_fd()
-        return self.reader.buffered or (fd is not None and wait_for(self.sock, 0))
+        """True if a reply has come, or the end."""
+        if self.tls is not None:
+            return self.reader.arrived()
+        return self.reader.buffered or wait_for(self.sock, 0)
 
     def cut(self) -> None:
         """Make whoever uses the data connections notice, from any thread; he closes them."""

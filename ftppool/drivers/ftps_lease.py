@@ -5,7 +5,6 @@ from __future__ import annotations
 import ftplib
 import socket
 import ssl
-import time
 from typing import Any
 
 from typing_extensions import override
@@ -21,63 +20,54 @@ __all__ = ["LeasedFTPTLS", "TLSDataSocket"]
 class TLSDataSocket(ssl.SSLSocket):
     """A data connection over TLS that never ends a file by accident, nor waits for ever to end it.
 
-    Without close_notify, servers take the file for cut off (vsftpd: 426), and closing over unread
-    session tickets sends an RST that destroys what is still on its way.
+    Without close_notify, servers take the file for cut off (vsftpd: 426). Closing while they may
+    still send something (session tickets, their own close_notify) is answered with an RST, which
+    destroys what is on its way to them. But some never send theirs (IIS). So it is closed for
+    sending only, and in full when the server has said its last word on the control connection.
     """
 
-    _control: Control
     _state: TLSState
     _parted = False
 
     @classmethod
-    def of(cls, sock: ssl.SSLSocket, control: Control, state: TLSState) -> TLSDataSocket:
+    def of(cls, sock: ssl.SSLSocket, state: TLSState) -> TLSDataSocket:
         """Make one of a socket of the user's context, which may have a class of its own."""
         sock.__class__ = cls
         assert isinstance(sock, cls)
-        sock._control, sock._state = control, state
+        sock._state = state
         return sock
 
     @override
     def unwrap(self) -> socket.socket:
-        """Send close_notify and wait a while for the server's.
-
-        Its errors decide nothing, the reply on the control connection does: servers close without
-        close_notify, or with an RST, or do not close at all, and have the file.
-        """
+        """Send close_notify; what comes of it is for the reply on the control connection to say."""
         if self._parted or self.fileno() == -1:
             return self
         self._parted = True
         stall = self.gettimeout() or 0.0
-        deadline: float | None = None
         try:
             self.settimeout(0)
             while True:
                 try:
                     super().unwrap()
-                    break
+                    break  # the server's was there: it knows
                 except ssl.SSLWantWriteError:
                     if not wait_for(self, stall, to_write=True):
                         break
                 except ssl.SSLWantReadError:
                     # Ours is on its way, behind all the data.
-                    if deadline is None:
-                        deadline = time.monotonic() + self._patience()
-                    if not wait_for(self, max(0.0, deadline - time.monotonic())):
-                        self._state.mute = True
-                        socket.socket.shutdown(self, socket.SHUT_WR)
-                        break
+                    socket.socket.shutdown(self, socket.SHUT_WR)
+                    self._state.lingering.append(self)
+                    break
         except (OSError, ValueError):
             pass
         return self
 
-    def _patience(self) -> float:
-        return 0.0 if self._state.mute else self._control.quit_timeout
-
     @override
     def close(self) -> None:
-        """Say close_notify, then close; a script may leave that to us."""
+        """Say close_notify, which a script may leave to us; close if nothing more can come."""
         self.unwrap()
-        super().close()
+        if self not in self._state.lingering:
+            super().close()
 
     @override
     def __exit__(self, *args: object) -> None:
@@ -115,8 +105,11 @@ class LeasedFTPTLS(LeasedFTP, ftplib.FTP_TLS):
     @override
     def _note_reply(self, control: Control, reply: str) -> None:
         super()._note_reply(control, reply)
+        state = self._state(control)
+        if not control.outstanding:
+            state.let_go()
         if reply[:3] == "226":
-            self._state(control).worked = True
+            state.worked = True
         elif reply[:3] in {"425", "522"}:
             control.tainted = True  # most likely for a session that cannot be resumed any more
 
@@ -148,7 +141,7 @@ class LeasedFTPTLS(LeasedFTP, ftplib.FTP_TLS):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 45 ms a file otherwise
         assert isinstance(control.sock, ssl.SSLSocket)
         # Asked each time: with TLS 1.3 tickets come late and are meant for one use.
-        data = TLSDataSocket.of(state.policy.wrap(sock, control.sock.session), control, state)
+        data = TLSDataSocket.of(state.policy.wrap(sock, control.sock.session), state)
         control.data.add(data)
         try:
             state.policy.shake_hands(data)

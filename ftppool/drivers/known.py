@@ -26,6 +26,7 @@ class Known:
             costs nothing there, as the preliminary reply does not wait for the connection.
         silences: Final replies in a row that did not come.
         epsv: False once the server has refused EPSV.
+        mlst: False once the server has refused MLST as a command.
         features: Words of FEAT's answer, by command: ``{"HASH": "SHA-1*;MD5"}``; None: not asked.
         dates: The command that sets a file's time here, as a pattern; "" if there is none, None
             if nobody has tried yet.
@@ -36,6 +37,7 @@ class Known:
     patient: bool = False
     silences: int = 0
     epsv: bool = True
+    mlst: bool = True
     features: dict[str, str] | None = None
     dates: str | None = None
     appends: bool = True

@@ -10,6 +10,7 @@ import contextlib
 import math
 import re
 import socket
+import ssl
 import time
 from ftplib import error_proto
 
@@ -105,6 +106,25 @@ class ReplyReader:
             self._restore(timeout)
         lines, self._lines, self._size = self._lines, [], 0
         return "\n".join(lines)
+
+    def arrived(self) -> bool:
+        """True if there is something to read, an end included; False at once if there is not.
+
+        Over TLS the socket alone does not know: what makes it readable may be a session ticket.
+        """
+        if self.buffered:
+            return True
+        timeout = self._sock.gettimeout()
+        try:
+            self._sock.settimeout(0)
+            self._buffer = self._sock.recv(CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True  # whoever reads now gets the same error
+        finally:
+            self._restore(timeout)
+        return True
 
     def close(self) -> None:
         """Do nothing: the socket has its own owner."""

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from ftppool.drivers.base import wait_for
@@ -21,6 +21,8 @@ from ftppool.tlsconfig import TLSConfig
 __all__ = ["TLSPolicy", "TLSState", "clear_text", "is_verdict", "says_nothing"]
 
 _log = logging.getLogger("ftppool")
+
+_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
 LONGEST_NAMES = 200
 """Characters of a certificate's names that an error shows."""
@@ -36,13 +38,18 @@ class TLSState:
     Attributes:
         prot_reply: The server's answer to PROT P.
         worked: True once the server has said that a transfer over TLS is complete.
-        mute: True if the server does not answer close_notify.
+        lingering: Data connections that may not be closed before the server's last word.
     """
 
     policy: TLSPolicy
     prot_reply: str = ""
     worked: bool = False
-    mute: bool = False
+    lingering: list[ssl.SSLSocket] = field(default_factory=list)
+
+    def let_go(self) -> None:
+        """Close them: the server has said its last word."""
+        while self.lingering:
+            self.lingering.pop().close()
 
 
 class TLSPolicy:
@@ -113,7 +120,7 @@ class TLSPolicy:
         return TLSError(f"{address}: {sentence}", phase="tls", address=address)
 
     def _advice(self, reason: str) -> str:
-        if "wrong version number" in reason or "record layer" in reason:
+        if reason.upper().replace(" ", "_") in _NOT_TLS:
             other = "ftps:// (explicit TLS)" if self.implicit else "ftpsi://…:990 (implicit TLS)"
             return f"What answers does not speak TLS: try {other}."
         if "certificate required" in reason or "handshake failure" in reason:
@@ -128,6 +135,8 @@ class TLSPolicy:
 
 def _context(config: TLSConfig) -> ssl.SSLContext:
     context = _reading(config.ca_file, lambda file: ssl.create_default_context(cafile=file))
+    # Whoever is named is trusted, even if another one has signed him; the default since 3.13.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = _VERSIONS[config.minimum_version]
     if config.trust_any or (config.fingerprint is not None and config.ca_file is None):
         context.check_hostname = False
@@ -217,12 +226,25 @@ def clear_text(sock: ssl.SSLSocket, timeout: float) -> str | None:
 
     Returns:
         That line, or None: :meth:`TLSPolicy.shake_hands` may go on then.
+
+    Raises:
+        OSError: The handshake failed, or the line came in its first instant and is lost.
     """
     sock.settimeout(0)
+    if (line := _clear_line(sock)) is not None:
+        return line
     try:
         sock.do_handshake()
     except ssl.SSLWantReadError:
         wait_for(sock, timeout)
+    except ssl.SSLError as error:
+        if error.reason in _NOT_TLS:
+            raise ConnectionAbortedError("said something in clear text, and no more") from error
+        raise
+    return _clear_line(sock)
+
+
+def _clear_line(sock: ssl.SSLSocket) -> str | None:
     try:
         start = socket.socket.recv(sock, 512, socket.MSG_PEEK)
     except BlockingIOError:

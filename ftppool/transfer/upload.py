@@ -29,7 +29,8 @@ __all__ = ["REFUSED_NAME", "Upload"]
 
 _log = logging.getLogger("ftppool")
 
-REFUSED_NAME = frozenset({550, 553})
+REFUSED_NAME = frozenset({550, 553, 2, 3})
+"""FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
 
 
 class Upload:

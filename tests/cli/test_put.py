@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import trustme
 
 from ftppool._version import __version__
 from tests.cli.running import COLUMNS, Ran, end, environment, run, run_on_terminal, start as begin
 from tests.conftest import Start
+from tests.support import certificates
 from tests.support.servers import Server
 
 
@@ -322,3 +325,24 @@ def test_no_room_on_the_server_waits_for_it(start: Start, tmp_path: Path) -> Non
     assert ran.code == 0
     assert "421 Too many connections from the same IP address." in ran.err
     assert len(list((server.home / "out").iterdir())) == 5
+
+
+def test_a_server_with_a_certificate_of_its_own_is_trusted_when_told_to(
+    start: Start, tmp_path: Path
+) -> None:
+    certificate = certificates.write_certificate(tmp_path, ca=trustme.CA())
+    server = start("vsftpd+tls", certificate=certificate)
+    (tmp_path / "report.csv").write_text("1;2;3\n")
+    target = f"ftps://{server.user}@{server.host}:{server.port}/"
+
+    def send(*options: str) -> Ran:
+        return run("put", *options, tmp_path / "report.csv", target, env=secret(server))
+
+    refused = one_complaint(send(), 77)
+    assert "is not trusted" in refused
+    digest = re.search(r"SHA-256 ([0-9a-f]{64})", refused)
+    assert digest is not None
+    assert send("--fingerprint", digest[1]).code == 0
+    assert send("--ca-file", str(certificate)).code == 0  # the server's own, that is enough
+    assert "No such file" in one_complaint(send("--ca-file", "/not/there"), 78)
+    assert (server.home / "report.csv").exists()

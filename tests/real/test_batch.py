@@ -18,7 +18,13 @@ from ftppool.events import Event, FileQueued
 from ftppool.inputs import Input
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import KINDS, Server
+from tests.support.servers import ALL_KINDS, KINDS, Server
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run the test once for each kind of server, SFTP too."""
+    return str(request.param)
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
@@ -72,7 +78,7 @@ def test_68_odd_files_arrive_byte_for_byte_and_the_cap_of_two_holds(
 ) -> None:
     server = start(kind, max_per_ip=2)
     files = odd_files(tmp_path / "odd")
-    report = upload_batch([tmp_path / "odd"], f"{server.url}/in", max_per_ip=2)
+    report = upload_batch([tmp_path / "odd"], server.at("in"), max_per_ip=2)
     assert report.ok
     assert len(report.uploaded) == 68
     assert all(outcome.verified for outcome in report.outcomes)
@@ -93,7 +99,7 @@ def test_a_directory_goes_under_its_own_name_and_its_contents_with_a_slash(
     (site / "img" / "a.png").write_bytes(b"png")
     (site / "void").mkdir()
     upload_batch([site], server.url)
-    upload_batch([f"{site}/"], f"{server.url}/flat")
+    upload_batch([f"{site}/"], server.at("flat"))
     assert set(tree_of(server.home)) == {
         "site/index.html", "site/img/a.png", "flat/index.html", "flat/img/a.png",
     }  # fmt: skip

@@ -16,7 +16,14 @@ from ftppool.events import Event, FileDone, FileStarted
 from ftppool.inputs import Input
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import Server
+from tests.support.servers import ALL_KINDS, Server
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run the test once for each kind of server, SFTP too."""
+    return str(request.param)
+
 
 IMPATIENT = ftppool.RetryPolicy(attempts=3, first_wait=0.05, max_wait=0.1)
 
@@ -175,7 +182,7 @@ def test_a_deadline_stops_the_batch_and_says_so(server: Server) -> None:
     files: list[Input] = [(b"x", "small"), (Endless, "endless"), (b"y", "never")]  # type: ignore[list-item]
     began = time.monotonic()
     with pytest.raises(BatchError, match=r"the deadline of 0\.7 s is over") as caught:
-        upload_batch(files, server.url, max_per_ip=1, deadline=0.7)
+        upload_batch(files, server.url, max_per_ip=1, workers=1, deadline=0.7)
     assert time.monotonic() - began < 8
     report = caught.value.report
     assert [outcome.status for outcome in report.outcomes] == [
@@ -241,7 +248,7 @@ def test_lost_connections_do_not_use_up_a_file_s_attempts_while_others_arrive(
             relay.reset()
 
     with Relay(server.port, workdir=tmp_path) as relay:
-        url = server.url.replace(str(server.port), str(relay.port))
+        url = server.behind(relay.port)
         files = [(b"x" * 100, "unlucky"), *((b"x" * 100, f"f{number}") for number in range(200))]
         report = upload_batch(files, url, max_per_ip=2, on_event=note, retry=IMPATIENT)
     assert len(report.uploaded) == 201

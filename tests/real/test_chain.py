@@ -13,6 +13,13 @@ from tests.conftest import Start
 from tests.support.relay import Relay
 from tests.support.servers import KINDS, Server
 
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of server, in clear text: the relay must understand what is said."""
+    return str(request.param)
+
+
 FILES = 20
 
 

@@ -16,7 +16,14 @@ from ftppool import BatchError, Outcome, Status, upload_batch
 from ftppool.inputs import Input
 from ftppool.journal import Journal
 from tests.conftest import Start
-from tests.support.servers import Server
+from tests.support.servers import ALL_KINDS, Server
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run the test once for each kind of server, SFTP too."""
+    return str(request.param)
+
 
 SCRIPT = """
 import sys, ftppool

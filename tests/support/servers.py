@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import certificates, proftpd, pureftpd, pyftpd, vsftpd
+from . import asyncsshd, certificates, openssh, proftpd, pureftpd, pyftpd, vsftpd
 from .backend import HOST, PASSWORD, Backend, Spec
 from .census import Census
 from .processes import claim_ports, connections_to
@@ -28,10 +28,15 @@ _KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = 
     "proftpd": (proftpd.available, proftpd.Proftpd),
     "pure-ftpd": (pureftpd.available, pureftpd.PureFtpd),
     "pyftpdlib": (pyftpd.available, pyftpd.Pyftpd),
+    "openssh": (openssh.available, openssh.OpenSSH),
+    "asyncssh": (asyncsshd.available, asyncsshd.AsyncSSH),
 }
-KINDS = tuple(_KINDS)
+KINDS = tuple(kind for kind in _KINDS if "ssh" not in kind)
+"""The FTP servers."""
 SECURE_KINDS = ("vsftpd+tls", "proftpd+tls", "pyftpdlib+tls")
 """They take nothing in clear text; the first two want data connections to resume a session."""
+ALL_KINDS = (*KINDS, *SECURE_KINDS, "openssh")
+"""In clear text, over TLS and over SSH."""
 _SCHEMES = {"": "ftp", "tls": "ftps", "implicit": "ftpsi"}
 _POLL = 0.003
 
@@ -60,8 +65,23 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Address and credentials as ``ftp://user:password@host:port``."""
+        """Address and credentials as ``ftp://user:password@host:port``; sshd has a key instead."""
+        if self.kind == "openssh":
+            return f"sftp://{self.user}@{self.host}:{self.port}"
         return f"{self.scheme}://{self.user}:{self.password}@{self.host}:{self.port}"
+
+    def at(self, directory: str) -> str:
+        """Return the URL of a directory below the login directory."""
+        return f"{self.url}/{'~/' if self.scheme == 'sftp' else ''}{directory}"
+
+    def behind(self, port: int) -> str:
+        """Return the URL of another port that leads here, such as a relay's; its key is known."""
+        if isinstance(self.backend, openssh.OpenSSH | asyncsshd.AsyncSSH):
+            known = self.backend.user_home / ".ssh" / "known_hosts"
+            key = known.read_text().splitlines()[0].partition(" ")[2]
+            with known.open("a") as file:
+                file.write(f"[{self.host}]:{port} {key}\n")
+        return self.url.replace(str(self.port), str(port))
 
     def census(self) -> Census:
         """Count what the server has seen, without connecting to it. Works after `stop` too."""
@@ -130,8 +150,9 @@ def start(
     """Start a server and return it listening.
 
     Args:
-        kind: One of `KINDS`; with ``+tls`` behind it for explicit TLS, ``+implicit`` for implicit
-            TLS, both from the authority in `certificates` unless there is a `certificate`.
+        kind: One of `KINDS`, ``openssh`` or ``asyncssh``; an FTP server with ``+tls`` behind it for
+            explicit TLS, ``+implicit`` for implicit TLS, both from the authority in `certificates`
+            unless there is a `certificate`.
         max_per_ip: Its limit of connections from one address, None for no limit.
         root: The folder it serves; made if missing.
         workdir: Where its configuration and logs go, in a folder of its own.
@@ -155,6 +176,7 @@ def start(
             ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}),
             certificate, tls == "implicit",
         )  # fmt: skip
-        return Server(kind, root, _KINDS[kind][1](spec), _SCHEMES[tls])
+        scheme = "sftp" if "ssh" in kind else _SCHEMES[tls]
+        return Server(kind, root, _KINDS[kind][1](spec), scheme)
     finally:
         ports.claim.close()  # the server's supervisor has a copy

@@ -24,7 +24,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: FTPPool(URL, limiter="redis://x"), "limiter='redis://x'"),
     (lambda: FTPPool("gopher://x"), "ftp://"),
     (lambda: FTPPool(None), "target=None"),  # type: ignore[arg-type]
-    (lambda: FTPPool("sftp://u@h"), "not supported by this version"),
+    (lambda: FTPPool("sftp://u@h", tls=ftppool.TLSConfig()), "tls= has no use with sftp://"),
     (lambda: FTPPool(Target.parse(URL), user="x"), "Target"),
     (lambda: RetryPolicy(attempts=0), "attempts=0"),
     (lambda: RetryPolicy(max_wait=-1), "max_wait=-1"),

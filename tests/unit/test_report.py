@@ -81,7 +81,10 @@ ALL = tuple(outcome(status, f"{status}.csv") for status in Status)
 
 def test_each_view_has_its_own_outcomes_in_input_order() -> None:
     both = report(*ALL, *ALL)
-    views = (both.uploaded, both.skipped, both.failed, both.interrupted, both.not_attempted)
+    views = (
+        both.uploaded, both.downloaded, both.skipped, both.failed, both.interrupted,
+        both.not_attempted,
+    )  # fmt: skip
     assert views == tuple((one, one) for one in ALL)
 
 
@@ -90,8 +93,8 @@ def test_bytes_sent_counts_every_attempt_of_every_file() -> None:
 
 
 @pytest.mark.parametrize("status", Status)
-def test_only_uploaded_and_skipped_files_are_ok(status: Status) -> None:
-    good = status in {"uploaded", "skipped"}
+def test_only_files_that_arrived_or_were_skipped_are_ok(status: Status) -> None:
+    good = status in {"uploaded", "downloaded", "skipped"}
     assert outcome(status).ok is good
     assert report(outcome(), outcome(status)).ok is good
 
@@ -243,6 +246,7 @@ def test_the_dict_is_of_version_1_and_keeps_its_keys() -> None:
         "bytes_sent": 20,
         "counts": {
             "uploaded": 1,
+            "downloaded": 0,
             "skipped": 0,
             "failed": 1,
             "interrupted": 0,
@@ -286,6 +290,7 @@ def test_an_outcomes_dict_tells_everything_about_its_error() -> None:
         },
         "left_behind": "in/.x.part",
         "notes": ["slow"],
+        "local": None,
     }
     assert type(made["status"]) is str
 

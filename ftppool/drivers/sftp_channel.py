@@ -1,0 +1,282 @@
+"""The SFTP protocol on one SSH channel: requests out, replies in, each matched to its request.
+
+paramiko's ``SFTPClient`` waits for each request, drops the errors of pipelined writes, and costs
+more for each packet; so transfers talk to the channel directly. Both may use the same channel, one
+after the other: what either has left open or unread is counted here.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+
+import paramiko
+from paramiko.common import cMSG_CHANNEL_REQUEST
+
+from ftppool.drivers.sftp_stream import Stream
+
+__all__ = ["Packet", "Refused", "SFTPChannel", "open_channel", "string"]
+
+VERSION = 3
+FIRST_ID = 1 << 31
+"""Where our request numbers begin; paramiko's begin at 1, so that no reply can be mistaken."""
+CHUNK = 32600
+"""Bytes of one write where the server does not say more: a whole packet fits into one of SSH."""
+LARGEST_WRITE = 255 << 10
+LARGEST_PACKET = 16 << 20
+READ_SIZE = 256 * 1024
+WINDOW = 16 << 20
+"""Bytes that the server may send ahead of us on one channel."""
+
+# Packet types of draft-ietf-secsh-filexfer-02.
+INIT, HELLO = 1, 2
+OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT, OPENDIR, READDIR = range(3, 13)
+REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME = range(13, 19)
+STATUS, HANDLE, DATA, NAME, ATTRS = range(101, 106)
+EXTENDED, EXTENDED_REPLY = 200, 201
+
+OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE = range(5)
+
+
+def string(value: bytes) -> bytes:
+    """Pack bytes with their length before them."""
+    return struct.pack(">I", len(value)) + value
+
+
+class Refused(Exception):
+    """The server answered a request with an error.
+
+    Attributes:
+        code: The SFTP status code.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Packet:
+    """The rest of one reply, read from left to right."""
+
+    __slots__ = ("_at", "_body", "kind")
+
+    def __init__(self, kind: int, body: memoryview) -> None:
+        self.kind = kind
+        self._body = body
+        self._at = 0
+
+    def number(self, size: int = 4) -> int:
+        """Read an unsigned number of 4 or 8 bytes."""
+        self._at += size
+        return int.from_bytes(self._body[self._at - size : self._at], "big")
+
+    def string(self) -> bytes:
+        """Read bytes with their length before them."""
+        return bytes(self.view())
+
+    def view(self) -> memoryview:
+        """Read bytes with their length before them, without copying them."""
+        size = self.number()
+        self._at += size
+        if self._at > len(self._body):
+            raise EOFError("a reply is shorter than it says")
+        return self._body[self._at - size : self._at]
+
+    def left(self) -> bool:
+        """True if there is more to read."""
+        return self._at < len(self._body)
+
+
+@dataclass(eq=False)
+class SFTPChannel:
+    """One place of a session.
+
+    Attributes:
+        handles: Files and directories that are open on the server.
+        outstanding: Requests sent minus replies read, by whoever used the channel.
+        broken: True once something happened after which it must not be lent again.
+        extensions: What the server offers beyond version 3.
+        write_size: Bytes that one write may carry.
+        read_size: Bytes that one read may ask for.
+    """
+
+    channel: paramiko.Channel
+    stream: Stream
+    io_timeout: float
+    handles: set[bytes] = field(default_factory=set)
+    outstanding: int = 0
+    broken: bool = False
+    extensions: dict[str, bytes] = field(default_factory=dict)
+    write_size: int = CHUNK
+    read_size: int = 1 << 15
+    _next: int = FIRST_ID
+    _arrived: dict[int, Packet] = field(default_factory=dict)
+    _buffer: bytearray = field(default_factory=bytearray)
+
+    # -- the state that decides about the next borrower --------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """True if neither side has closed the channel."""
+        return not self.broken and not self.channel.closed and not self.channel.eof_received
+
+    @property
+    def clean(self) -> bool:
+        """True if the next borrower would not notice that there was one before."""
+        return (
+            self.alive
+            and not self.outstanding
+            and not self.handles
+            and not self._buffer
+            and not self.channel.recv_ready()
+        )
+
+    def spoil(self) -> None:
+        """Make it unusable and wake whoever waits on it, from any thread and without I/O."""
+        self.broken = True
+        self.channel.in_buffer.close()
+
+    def disown(self) -> None:
+        """In a forked child: no finalizer may wait for a lock that a thread of the parent had."""
+        self.broken = True
+        self.channel.lock = threading.Lock()
+        self.channel.closed = True
+
+    # -- requests and replies ----------------------------------------------------------------------
+
+    def hello(self, limit: float) -> None:
+        """Exchange versions, and learn the limits where the server tells them."""
+        self.channel.settimeout(limit)
+        self._write(struct.pack(">IBI", 5, INIT, VERSION))
+        packet = self._read()
+        if packet.kind != HELLO:
+            raise EOFError("no SFTP server answers")
+        packet.number()
+        while packet.left():
+            name = packet.string().decode("utf-8", "replace")
+            self.extensions[name] = packet.string()
+        if "limits@openssh.com" in self.extensions:
+            limits = self.call(EXTENDED, string(b"limits@openssh.com"))
+            _, read, write = limits.number(8), limits.number(8), limits.number(8)
+            self.write_size = max(CHUNK, min(write or CHUNK, LARGEST_WRITE))
+            self.read_size = max(1 << 15, min(read or CHUNK, LARGEST_WRITE))
+        self.channel.settimeout(self.io_timeout)
+
+    def post(self, kind: int, payload: bytes, data: memoryview | bytes = b"") -> int:
+        """Send a request; the number under which its reply will come."""
+        if self.broken:
+            raise EOFError("the channel is closed")
+        number = self._next
+        self._next = FIRST_ID + (number + 1 - FIRST_ID) % FIRST_ID
+        head = struct.pack(">IBI", 5 + len(payload) + len(data), kind, number)
+        self.outstanding += 1
+        self._write(b"".join((head, payload, data)))
+        return number
+
+    def reply(self, number: int) -> Packet:
+        """Wait for the reply to a request.
+
+        Raises:
+            Refused: The server said no.
+            TimeoutError, EOFError, OSError: No reply came; the channel is broken.
+        """
+        packet = self._arrived.pop(number, None)
+        while packet is None:
+            found = self._read()
+            answered = found.number()
+            self.outstanding -= 1
+            if answered == number:
+                packet = found
+            else:
+                self._arrived[answered] = found
+        if packet.kind == STATUS:
+            code = packet.number()
+            if code != OK:
+                text = packet.string().decode("utf-8", "replace") if packet.left() else ""
+                raise Refused(code, text or f"status {code}")
+        return packet
+
+    def call(self, kind: int, payload: bytes) -> Packet:
+        """Send a request and wait for its reply."""
+        return self.reply(self.post(kind, payload))
+
+    def ready(self) -> bool:
+        """True if something has arrived that nobody has read."""
+        return bool(self._arrived) or self.channel.recv_ready()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                sent = self.channel.send(view)  # type: ignore[arg-type]
+                if not sent:
+                    raise EOFError("the server closed the channel")
+                view = view[sent:]
+        except BaseException:
+            self.broken = True  # half a packet may be on its way
+            raise
+
+    def _read(self) -> Packet:
+        buffer = self._buffer
+        try:
+            self._fill(4)
+            size = int.from_bytes(buffer[:4], "big")
+            if not 1 <= size <= LARGEST_PACKET:
+                raise EOFError("what came is no SFTP")
+            self._fill(4 + size)
+        except BaseException:
+            self.broken = True  # a late reply would be taken for that of another request
+            raise
+        body = memoryview(bytes(buffer[5 : 4 + size]))
+        kind = buffer[4]
+        del buffer[: 4 + size]
+        return Packet(kind, body)
+
+    def _fill(self, size: int) -> None:
+        while len(self._buffer) < size:
+            data = self.channel.recv(READ_SIZE)
+            if not data:
+                raise EOFError("the server closed the channel")
+            self._buffer += data
+
+
+def open_channel(
+    transport: paramiko.Transport, stream: Stream, io_timeout: float, limit: float
+) -> SFTPChannel:
+    """Open a channel with an SFTP server behind it: two round trips and one for the limits.
+
+    Raises:
+        paramiko.ChannelException: The server refuses one more channel.
+        paramiko.SSHException, OSError, EOFError: There is no connection or no SFTP.
+    """
+    channel = transport.open_session(window_size=WINDOW, timeout=limit)
+    place = SFTPChannel(channel, stream, io_timeout)
+    try:
+        request = paramiko.Message()
+        request.add_byte(cMSG_CHANNEL_REQUEST)
+        request.add_int(channel.remote_chanid)
+        request.add_string("subsystem")
+        request.add_boolean(True)
+        request.add_string("sftp")
+        # invoke_subsystem() waits for the answer, without a time-out; a "no" closes the channel.
+        transport._send_user_message(request)  # type: ignore[attr-defined]
+        place.hello(limit)
+    except TimeoutError:
+        channel.close()
+        raise
+    except (EOFError, OSError) as error:
+        channel.close()
+        if transport.is_active():
+            raise paramiko.SSHException("EOF during negotiation: no SFTP on this server") from error
+        raise
+    except BaseException:
+        channel.close()
+        raise
+    return place
+
+
+def time_of(stamp: float) -> bytes:
+    """Attributes that hold a modification time (and, as they come in pairs, now as access time)."""
+    return struct.pack(">III", 8, int(time.time()) & 0xFFFFFFFF, int(stamp) & 0xFFFFFFFF)

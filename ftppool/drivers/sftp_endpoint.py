@@ -1,0 +1,153 @@
+"""Where an SFTP target really is: the user's OpenSSH configuration and the ways through proxies."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import paramiko
+
+from ftppool.errors import ConfigError
+from ftppool.sshconfig import SSHConfig
+from ftppool.target import Target
+
+__all__ = ["CommandSocket", "Endpoint", "endpoint_of", "hops_of"]
+
+DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One SSH server and how to get there and in.
+
+    Attributes:
+        keys: Private key files that were asked for; a missing one is an error.
+        jump: Hosts to go through, as in ``ssh -J``, or "".
+        command: The shell command that leads to it, or "".
+    """
+
+    host: str
+    port: int
+    user: str
+    keys: tuple[str, ...]
+    jump: str
+    command: str
+
+    @property
+    def proxied(self) -> bool:
+        """True if its address is not ours to resolve."""
+        return bool(self.jump or self.command)
+
+
+def endpoint_of(target: Target, config: SSHConfig) -> Endpoint:
+    """Apply the OpenSSH configuration to a target; what the target says itself wins.
+
+    Raises:
+        ConfigError: The configuration file cannot be read.
+    """
+    return _endpoint(target.host, target.port if target.port != 22 else None, target.user, config)
+
+
+def hops_of(endpoint: Endpoint, config: SSHConfig) -> list[Endpoint]:
+    """Return the hosts to go through, the nearest one first.
+
+    Raises:
+        ConfigError: One is not ``[user@]host[:port]``, or needs a user name.
+    """
+    hops = []
+    for text in filter(None, endpoint.jump.split(",")):
+        user, at, place = text.strip().removeprefix("ssh://").rpartition("@")
+        host, colon, port = place.partition(":") if place.count(":") < 2 else (place, "", "")
+        if not host or (colon and not port.isdigit()) or (at and not user):
+            raise ConfigError(f"proxy_jump: {text!r} must look like [user@]host[:port].")
+        hops.append(_endpoint(host, int(port) if port else None, user or endpoint.user, config))
+    return hops
+
+
+def _endpoint(host: str, port: int | None, user: str, config: SSHConfig) -> Endpoint:
+    found = _look_up(host, config)
+    name = str(found.get("hostname", host))
+    configured = found.get("port", "22")
+    if not str(configured).isdigit():
+        raise ConfigError(f"{config.config_file}: Port of {host} is not a number: {configured!r}.")
+    port = port or int(configured)
+    jump, command = str(found.get("proxyjump", "")), str(found.get("proxycommand", ""))
+    if config.proxy_jump or config.proxy_command or config.socket_factory:
+        jump, command = config.proxy_jump or "", config.proxy_command or ""
+    files = cast("list[str]", found.get("identityfile", []))
+    keys = config.key_files or tuple(
+        path for path in map(os.path.expanduser, files) if os.path.exists(path)
+    )
+    fill = {"h": shlex.quote(name), "p": str(port), "r": shlex.quote(user), "%": "%"}
+    command = "" if command.lower() == "none" else _fill(command, fill)
+    return Endpoint(name, port, user, keys, "" if jump.lower() == "none" else jump, command)
+
+
+def _look_up(host: str, config: SSHConfig) -> paramiko.SSHConfigDict:
+    if config.config_file is None:
+        return paramiko.SSHConfigDict()
+    path = os.path.expanduser(os.fspath(config.config_file))
+    try:
+        return paramiko.SSHConfig.from_path(path).lookup(host)
+    except FileNotFoundError:
+        return paramiko.SSHConfigDict()
+    except (OSError, paramiko.SSHException, UnicodeError, ImportError) as error:
+        raise ConfigError(
+            f"SSHConfig: {path} cannot be used ({error}); mend it, or pass config_file=None."
+        ) from error
+
+
+def _fill(command: str, values: dict[str, str]) -> str:
+    # In one pass, so that a name with a '%' in it is not filled in again.
+    parts = []
+    rest = command
+    while "%" in rest:
+        before, _, rest = rest.partition("%")
+        letter = rest[:1]
+        value = values.get(letter)
+        parts += [before, f"%{letter}" if value is None else value]
+        rest = rest[1:]
+    return "".join([*parts, rest])
+
+
+class CommandSocket(socket.socket):
+    """Our end of the connection to a ProxyCommand, which ends with it."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(cls, command: str, connected: Callable[[socket.socket], None]) -> CommandSocket:
+        """Run the command in a shell."""
+        ours, theirs = socket.socketpair()
+        sock = cls(ours.family, ours.type, ours.proto, fileno=ours.detach())
+        with theirs:
+            connected(sock)
+            try:
+                sock._process = subprocess.Popen(  # noqa: S602 - a shell command is what it is
+                    f"exec {command}",
+                    shell=True,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    start_new_session=True,  # our Ctrl-C must not cut a transfer that may end
+                )
+            except BaseException:
+                sock.close()
+                raise
+        return sock
+
+    def close(self) -> None:
+        """Close, and end the command."""
+        process, self._process = self._process, None
+        super().close()
+        if process is None:
+            return
+        try:
+            process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,425 @@
+"""The file calls over SFTP: requests that need not wait for each other do not."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import stat as modes
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NoReturn
+
+import paramiko
+
+from ftppool.drivers import sftp_channel as sftp
+from ftppool.drivers.base import Entry
+from ftppool.drivers.sftp_channel import Packet, Refused, SFTPChannel, string
+from ftppool.errors import ConnectionLost, FTPPoolError, RemoteRejected, TransferError
+from ftppool.refusals import Phase
+
+__all__ = ["SFTPFiles"]
+
+IN_FLIGHT = 4 << 20
+"""Bytes on their way, in either direction, before replies are waited for."""
+MOST_REQUESTS = 64
+"""Requests on their way; OpenSSH's own client has as many."""
+SLOWEST_COMMIT = 1 << 20
+"""Bytes per second that a server may take to commit a file before it must have answered."""
+LONGEST_LISTING = 2_000_000
+"""Entries of one directory."""
+READ, WRITE, CREATE, TRUNCATE = 0x01, 0x02, 0x08, 0x10
+SIZE_KNOWN, OWNER_KNOWN, MODE_KNOWN, TIMES_KNOWN, MORE_KNOWN = 1, 2, 4, 8, 0x80000000
+NO_SPACE = 1 << 20
+"""Bytes free on the server's disk below which a failed write is taken for want of room."""
+WORDS = {
+    sftp.NO_SUCH_FILE: "no such file or directory",
+    sftp.PERMISSION_DENIED: "permission denied",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Attributes:
+    size: int | None
+    mode: int | None
+    modified: float | None
+
+
+class SFTPFiles:
+    """File calls of one leased place; see :class:`ftppool.drivers.base.FileOps`."""
+
+    def __init__(self, place: SFTPChannel, address: str, *, fsync: bool) -> None:
+        self._place = place
+        self._address = address
+        self._fsync = fsync and "fsync@openssh.com" in place.extensions
+        self._proved: tuple[str, int] | None = None
+
+    # -- transfers ---------------------------------------------------------------------------------
+
+    def store(
+        self,
+        path: str,
+        source: BinaryIO,
+        on_bytes: Callable[[int], None],
+        *,
+        offset: int = 0,
+        modified: float | None = None,
+    ) -> int:
+        """Write the source up to its end; every write is answered before this returns.
+
+        Args:
+            path: Where to.
+            source: What.
+            on_bytes: Called with the bytes sent so far.
+            offset: Where in the file to begin; above 0 what is before stays as it is.
+            modified: Modification time of the file, seconds since the epoch.
+
+        Returns:
+            Bytes sent.
+        """
+        flags = WRITE | CREATE | (0 if offset else TRUNCATE)
+        with self._errors(path, Phase.TRANSFER):
+            handle = self._open(path, flags)
+            sent = 0
+            writes: deque[tuple[int, int]] = deque()
+            try:
+                while chunk := _read(source, self._place.write_size, path):
+                    where = struct.pack(">QI", offset + sent, len(chunk))
+                    number = self._place.post(sftp.WRITE, string(handle) + where, chunk)
+                    writes.append((number, len(chunk)))
+                    sent += len(chunk)
+                    self._collect(writes, path)
+                    on_bytes(sent)
+                self._finish(path, handle, writes, sent, modified)
+            except BaseException:
+                self._abandon(handle, [number for number, _ in writes])
+                raise
+        self._proved = (path, offset + sent) if self._proved == (path, offset + sent) else None
+        return sent
+
+    def _collect(self, writes: deque[tuple[int, int]], path: str) -> None:
+        """Read the answers that are there; wait for some when too many are missing."""
+        full = len(writes) >= MOST_REQUESTS or len(writes) * self._place.write_size >= IN_FLIGHT
+        keep = len(writes) // 2 if full else len(writes)
+        while writes and (len(writes) > keep or self._place.ready()):
+            self._answered(writes, path)
+
+    def _answered(self, writes: deque[tuple[int, int]], path: str) -> None:
+        number, _size = writes.popleft()
+        try:
+            self._place.reply(number)
+        except Refused as error:
+            raise self._rejected(path, error, full=self._disk_is_full(path)) from error
+
+    def _finish(
+        self,
+        path: str,
+        handle: bytes,
+        writes: deque[tuple[int, int]],
+        sent: int,
+        modified: float | None,
+    ) -> None:
+        """Ask for time, size and close together with the last writes: one round trip for all."""
+        place = self._place
+        rest: list[tuple[int, str]] = []
+        if self._fsync:
+            rest.append(
+                (place.post(sftp.EXTENDED, string(b"fsync@openssh.com") + string(handle)), "fsync")
+            )
+        if modified is not None:
+            rest.append(
+                (place.post(sftp.FSETSTAT, string(handle) + sftp.time_of(modified)), "time")
+            )
+        size = place.post(sftp.FSTAT, string(handle))
+        closing = place.post(sftp.CLOSE, string(handle))
+        place.handles.discard(handle)
+        place.channel.settimeout(place.io_timeout + sent / SLOWEST_COMMIT)
+        try:
+            failure: BaseException | None = None
+            for number in [number for number, _ in writes] + [number for number, _ in rest]:
+                try:
+                    place.reply(number)
+                except Refused as error:
+                    failure = failure or error
+            writes.clear()
+            try:
+                there = _attributes(place.reply(size)).size
+            except Refused:
+                there = None
+            try:
+                place.reply(closing)
+            except Refused as error:
+                failure = failure or error
+        finally:
+            place.channel.settimeout(place.io_timeout)
+        if isinstance(failure, Refused):
+            raise self._rejected(path, failure, full=self._disk_is_full(path)) from failure
+        self._proved = None if there is None else (path, there)
+
+    def _abandon(self, handle: bytes, writes: list[int]) -> None:
+        """Close a file after an error, if the channel is still in step."""
+        place = self._place
+        if place.broken or not place.alive:
+            return
+        place.channel.settimeout(min(place.io_timeout, 3.0))
+        with contextlib.suppress(*FAILURES):
+            numbers = list(writes)
+            if handle in place.handles:
+                place.handles.discard(handle)
+                numbers.append(place.post(sftp.CLOSE, string(handle)))
+            for number in numbers:
+                with contextlib.suppress(Refused):
+                    place.reply(number)
+            place.channel.settimeout(place.io_timeout)
+
+    def retrieve(self, path: str, sink: Callable[[memoryview], object], *, offset: int = 0) -> int:
+        """Read a file from `offset` to its end, with a bounded number of reads ahead."""
+        place = self._place
+        with self._errors(path, Phase.TRANSFER):
+            handle = self._open(path, READ)
+            ahead: deque[tuple[int, int, int]] = deque()
+            received, most = 0, 2
+            asked = offset
+            ended = False
+            try:
+                while True:
+                    while not ended and len(ahead) < most:
+                        ahead.append(
+                            (self._ask(handle, asked, place.read_size), asked, place.read_size)
+                        )
+                        asked += place.read_size
+                    if not ahead:
+                        break
+                    number, where, wanted = ahead.popleft()
+                    try:
+                        data = place.reply(number).view()
+                    except Refused as error:
+                        if error.code != sftp.EOF:
+                            raise
+                        ended = True
+                        continue
+                    sink(data)
+                    received += len(data)
+                    if len(data) < wanted:  # short: the rest is asked for before all later answers
+                        where, wanted = where + len(data), wanted - len(data)
+                        ahead.appendleft((self._ask(handle, where, wanted), where, wanted))
+                    most = min(2 * most, max(2, IN_FLIGHT // place.read_size))
+                place.handles.discard(handle)
+                place.call(sftp.CLOSE, string(handle))
+            except BaseException:
+                self._abandon(handle, [number for number, _, _ in ahead])
+                raise
+        return received
+
+    def _ask(self, handle: bytes, where: int, size: int) -> int:
+        return self._place.post(sftp.READ, string(handle) + struct.pack(">QI", where, size))
+
+    def _open(self, path: str, flags: int, kind: int = sftp.OPEN) -> bytes:
+        payload = string(_raw(path))
+        if kind == sftp.OPEN:
+            payload += struct.pack(">II", flags, 0)
+        packet = self._place.call(kind, payload)
+        if packet.kind != sftp.HANDLE:
+            raise EOFError("the server answers out of step")
+        handle = packet.string()
+        self._place.handles.add(handle)
+        return handle
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; right after :meth:`store` what its open handle has proved."""
+        proved, self._proved = self._proved, None
+        if proved is not None and proved[0] == path:
+            return proved[1]
+        attributes = self._stat(path)
+        if attributes.mode is not None and modes.S_ISDIR(attributes.mode):
+            raise RemoteRejected(
+                f"{path}: it is a directory", code=sftp.FAILURE, phase=Phase.COMMAND.value,
+                address=self._address,
+            )  # fmt: skip
+        return attributes.size
+
+    def stat(self, path: str) -> Entry:
+        """What the server says of a file or directory, by way of a link to it."""
+        found = self._stat(path)
+        return Entry(posixpath.basename(path), _kind(found.mode), found.size, found.modified)
+
+    def modified(self, path: str) -> float | None:
+        """The time of a file."""
+        return self._stat(path).modified
+
+    def set_modified(self, path: str, modified: float) -> bool:
+        """Set the times of access and change, to whole seconds as SFTP has them."""
+        seconds = int(modified)
+        try:
+            times = struct.pack(">III", TIMES_KNOWN, seconds, seconds)
+            self._call(path, sftp.SETSTAT, string(_raw(path)) + times)
+        except RemoteRejected:
+            return False
+        return True
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename over an existing file where the server can (``posix-rename@openssh.com``)."""
+        names = string(_raw(old)) + string(_raw(new))
+        if "posix-rename@openssh.com" in self._place.extensions:
+            self._call(new, sftp.EXTENDED, string(b"posix-rename@openssh.com") + names)
+        else:
+            self._call(new, sftp.RENAME, names)
+
+    def remove(self, path: str) -> None:
+        """Delete a file."""
+        self._call(path, sftp.REMOVE, string(_raw(path)))
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory with the server's usual permissions."""
+        self._call(path, sftp.MKDIR, string(_raw(path)) + struct.pack(">I", 0))
+
+    def rmdir(self, path: str) -> None:
+        """Delete an empty directory."""
+        self._call(path, sftp.RMDIR, string(_raw(path)))
+
+    def is_directory(self, path: str) -> bool:
+        """True if it is a directory, or a link to one."""
+        try:
+            mode = self._stat(path).mode
+        except RemoteRejected:
+            return False
+        return mode is not None and modes.S_ISDIR(mode)
+
+    def scan(self, path: str) -> list[Entry]:
+        """List a directory, with two requests on their way."""
+        entries: list[Entry] = []
+        place = self._place
+        with self._errors(path, Phase.TRANSFER):
+            handle = self._open(path or ".", 0, sftp.OPENDIR)
+            ahead: deque[int] = deque()
+            try:
+                while len(entries) <= LONGEST_LISTING:
+                    while len(ahead) < 2:
+                        ahead.append(place.post(sftp.READDIR, string(handle)))
+                    try:
+                        entries += _names(place.reply(ahead.popleft()))
+                    except Refused as error:
+                        if error.code != sftp.EOF:
+                            raise
+                        break
+                else:
+                    raise TransferError(f"{path}: over {LONGEST_LISTING} entries", phase="transfer")
+            finally:
+                self._abandon(handle, list(ahead))
+        return entries
+
+    def working_directory(self) -> str:
+        """The login directory."""
+        with self._errors("."):
+            packet = self._place.call(sftp.REALPATH, string(b"."))
+            packet.number()
+            return _text(packet.string())
+
+    def _stat(self, path: str) -> _Attributes:
+        return _attributes(self._call(path, sftp.STAT, string(_raw(path))))
+
+    def _call(self, path: str, kind: int, payload: bytes) -> Packet:
+        with self._errors(path):
+            return self._place.call(kind, payload)
+
+    # -- errors ------------------------------------------------------------------------------------
+
+    def _disk_is_full(self, path: str) -> bool:
+        """Ask why a write failed: OpenSSH says "Failure" for a full disk and for all else."""
+        if "statvfs@openssh.com" not in self._place.extensions:
+            return False
+        where = string(_raw(posixpath.dirname(path) or "."))
+        try:
+            packet = self._place.call(sftp.EXTENDED, string(b"statvfs@openssh.com") + where)
+            fields = [packet.number(8) for _ in range(5)]
+        except (*FAILURES, Refused):
+            return False
+        fragment, available = fields[1], fields[4]
+        return fragment * available < NO_SPACE
+
+    @contextlib.contextmanager
+    def _errors(self, path: str, phase: Phase = Phase.COMMAND) -> Iterator[None]:
+        try:
+            yield
+        except FTPPoolError:
+            raise
+        except Refused as error:
+            raise self._rejected(path, error, phase) from error
+        except TimeoutError as error:
+            self._lost(path, phase, f"no answer within {self._place.io_timeout:g} s", error)
+        except EOFError as error:
+            self._lost(path, phase, str(error) or "the server closed the connection", error)
+        except (OSError, paramiko.SSHException) as error:
+            self._lost(path, phase, str(error), error)
+
+    def _lost(self, path: str, phase: Phase, what: str, cause: Exception) -> NoReturn:
+        raise ConnectionLost(f"{path}: {what}", phase=phase.value, address=self._address) from cause
+
+    def _rejected(
+        self, path: str, error: Refused, phase: Phase = Phase.TRANSFER, *, full: bool = False
+    ) -> RemoteRejected:
+        words = "no space left on the server's disk" if full else WORDS.get(error.code, str(error))
+        rejected = RemoteRejected(
+            f"{path}: {words}",
+            code=error.code,
+            reply=str(error),
+            phase=phase.value,
+            address=self._address,
+        )
+        rejected.stops_batch = full
+        return rejected
+
+
+FAILURES = (OSError, EOFError, paramiko.SSHException)
+
+
+def _read(source: BinaryIO, size: int, path: str) -> bytes:
+    try:
+        return source.read(size)
+    except Exception as error:
+        raise TransferError(
+            f"{path}: the source cannot be read any further ({error})", phase="source"
+        ) from error
+
+
+def _raw(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _attributes(packet: Packet) -> _Attributes:
+    flags = packet.number()
+    size = packet.number(8) if flags & SIZE_KNOWN else None
+    if flags & OWNER_KNOWN:
+        packet.number(8)
+    mode = packet.number() if flags & MODE_KNOWN else None
+    modified = None
+    if flags & TIMES_KNOWN:
+        packet.number()
+        modified = float(packet.number())
+    if flags & MORE_KNOWN:
+        for _ in range(packet.number()):
+            packet.string(), packet.string()
+    return _Attributes(size, mode, modified)
+
+
+def _names(packet: Packet) -> Iterator[Entry]:
+    for _ in range(packet.number()):
+        name = _text(packet.string())
+        packet.string()  # a line as of `ls -l`, for people
+        found = _attributes(packet)
+        if name not in {".", ".."}:
+            yield Entry(name, _kind(found.mode), found.size, found.modified)
+
+
+def _kind(mode: int | None) -> str:
+    if mode is None:
+        return "other"
+    tests = ((modes.S_ISREG, "file"), (modes.S_ISDIR, "dir"), (modes.S_ISLNK, "link"))
+    return next((kind for test, kind in tests if test(mode)), "other")

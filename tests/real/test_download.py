@@ -19,7 +19,7 @@ from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.events import Event, Retrying
 from tests.conftest import Start
 from tests.support.middlebox import Middlebox
-from tests.support.servers import KINDS, Server
+from tests.support.servers import ALL_KINDS, KINDS, Server
 
 QUICK = ftppool.RetryPolicy(attempts=4, first_wait=0.05, max_wait=0.1)
 
@@ -46,6 +46,12 @@ def fill(server: Server, files: dict[str, bytes]) -> None:
 def through(box: Middlebox, server: Server) -> str:
     """The server's URL, by way of the box."""
     return server.url.replace(str(server.port), str(box.port))
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Every kind of server, SSH as well."""
+    return str(request.param)
 
 
 IN_CLEAR = pytest.mark.parametrize("kind", KINDS)  # a middlebox cannot read what TLS hides

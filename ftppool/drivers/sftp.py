@@ -47,9 +47,14 @@ class SFTPDriver:
 
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
-        password = None if self._target.password is None else self._target.secret()
-        opening = Opening(self._endpoint, self._config, self._timeouts, watch=watch)
-        connection = opening.connect(address, password)
+        opening = Opening(
+            self._endpoint,
+            self._config,
+            self._timeouts,
+            password=None if self._target.password is None else self._target.secret(),
+            watch=watch,
+        )
+        connection = opening.connect(address)
         wire = SFTPWire(connection, self._config, self._timeouts, str(address))
         try:
             wire.open_first()

@@ -228,6 +228,12 @@ class SFTPFiles:
 
     # -- names -------------------------------------------------------------------------------------
 
+    def stat(self, path: str) -> Entry:
+        """What the server says of a file or directory, or of what a link leads to."""
+        found = self._stat(path)
+        name = posixpath.basename(path.rstrip("/"))
+        return Entry(name, _kind(found.mode), found.size, found.modified)
+
     def size(self, path: str) -> int | None:
         """Bytes of a file; right after :meth:`store` what its open handle has proved."""
         proved, self._proved = self._proved, None

@@ -19,7 +19,14 @@ from ftppool.drivers.ftp_files import FTPFiles
 from ftppool.events import Event, Retrying
 from tests.conftest import Start
 from tests.support.middlebox import Middlebox
-from tests.support.servers import KINDS, Server
+from tests.support.servers import ALL_KINDS, KINDS, Server
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run the test once for each kind of server, SFTP too."""
+    return str(request.param)
+
 
 QUICK = ftppool.RetryPolicy(attempts=4, first_wait=0.05, max_wait=0.1)
 

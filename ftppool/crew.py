@@ -20,6 +20,7 @@ from ftppool.borrower import Borrower, Lender, NoSession, Stopped
 from ftppool.client import Cancel, Cancelled
 from ftppool.drivers.steps import Chains
 from ftppool.errors import (
+    ConfigError,
     ConnectError,
     ConnectionLost,
     FTPPoolError,
@@ -242,7 +243,8 @@ class Crew:
         except TransferError as error:
             self.give_up(error)  # the journal cannot be written
             return
-        fresh = not task.attempts and isinstance(task.item, Job) and _upload(task) is not None
+        upload = _upload(task)
+        fresh = not task.attempts and upload is not None and upload.plain
         if not fresh or (isinstance(task.item, Job) and task.item.size is None):
             self._settle(worker)  # what was tried before, or is a callable, may take its time
         files = worker.session.chains() if fresh else None
@@ -327,7 +329,7 @@ class Crew:
                 return
             else:
                 status, failure = Status.FAILED, error
-                if isinstance(error, TransferError) and error.stops_batch:
+                if _stops_batch(error):
                     self.give_up(error)
         elif error is not None:
             status, failure = Status.FAILED, _of_source(task.item, error)
@@ -448,6 +450,13 @@ class Crew:
 
 def _upload(task: Task | None) -> Upload | None:
     return task.transfer if task is not None and isinstance(task.transfer, Upload) else None
+
+
+def _stops_batch(error: FTPPoolError) -> bool:
+    """True if every other file would fail as well."""
+    if isinstance(error, ConfigError):
+        return error.phase == "verify"  # the server lacks what the batch was told to use
+    return isinstance(error, TransferError) and error.stops_batch
 
 
 def _is_network(error: FTPPoolError) -> bool:

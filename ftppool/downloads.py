@@ -18,7 +18,7 @@ from ftppool.report import BatchReport, Outcome, Status
 from ftppool.target import check_remote_name
 from ftppool.transfer.download import Download, Fetch, HowToDownload, KeepOrReplace
 from ftppool.transfer.local import check_names, file_mode, same_name
-from ftppool.transfer.upload import Verify
+from ftppool.transfer.options import Verify
 
 __all__ = [
     "DownloadBatchOptions",

@@ -14,7 +14,7 @@ from ftppool.patterns import Patterns
 from ftppool.pool import FTPPool
 from ftppool.report import BatchReport, Outcome
 from ftppool.target import Target
-from ftppool.transfer.upload import Conflict, Verify
+from ftppool.transfer.options import Conflict, Verify
 
 __all__ = ["upload_batch"]
 
@@ -29,6 +29,8 @@ def upload_batch(
     verify: Verify = "size",
     on_conflict: Conflict = "overwrite",
     makedirs: bool = True,
+    preserve_mtime: bool = False,
+    resume: bool = False,
     journal: str | os.PathLike[str] | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
@@ -65,9 +67,15 @@ def upload_batch(
         max_per_ip: Connections that the server may see at any instant (default 2).
         workers: Files sent at a time (default ``max_per_ip``, for SFTP times ``channels``).
         atomic: Send each file to a part name first, and rename (default True).
-        verify: ``"size"`` (default) or ``"none"``.
-        on_conflict: ``"overwrite"`` (default), ``"skip"`` or ``"fail"``.
+        verify: ``"size"`` (default): the server names the right size; ``"hash"``: the right digest
+            too, which it may take long to compute; or ``"none"``.
+        on_conflict: ``"overwrite"`` (default), ``"skip"``, ``"skip_same"`` (skip it if size and
+            time are the same; use it with `preserve_mtime`) or ``"fail"``.
         makedirs: Make missing directories (default True).
+        preserve_mtime: Give each file the time of its source (default False); where the server sets
+            no times, the outcome's ``notes`` say so.
+        resume: After a lost connection, go on where the server proves that its part ends
+            (default False: from the beginning of the source).
         journal: A file on a local disk that remembers what has arrived until a batch ends complete:
             after a crash or a failure the next run with it goes on there. A source counts as the
             same one by its remote and absolute local path, size, modification time and inode;
@@ -109,6 +117,8 @@ def upload_batch(
             verify=verify,
             on_conflict=on_conflict,
             makedirs=makedirs,
+            preserve_mtime=preserve_mtime,
+            resume=resume,
             journal=journal,
             include=include,
             exclude=exclude,

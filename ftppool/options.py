@@ -23,6 +23,7 @@ __all__ = [
     "check_known",
     "check_options",
     "check_positive",
+    "check_rate",
     "check_seconds",
     "check_target",
 ]
@@ -47,6 +48,7 @@ class PoolOptions(TypedDict, total=False):
     check_after_idle: float
     retry: RetryPolicy
     limiter: Limiter | str
+    rate_limit: float | None
     leak_warn_after: float | None
     name: str | None
 
@@ -92,6 +94,14 @@ def check_positive(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{name}={value!r}: write a whole number, 1 or more")
     return value
+
+
+def check_rate(value: object) -> float:
+    """Return a rate in bytes per second."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and 1 <= cast("float", value) < float("inf"):
+        return float(cast("float", value))
+    raise ConfigError(f"rate_limit={value!r}: write bytes per second, 1 or more, or None")
 
 
 def check_seconds(name: str, value: object, *, zero: bool) -> float:

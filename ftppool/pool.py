@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
+from ftppool.bucket import Bucket
 from ftppool.client import Cancel, Client, Estate
 from ftppool.downloads import (
     DownloadBatchOptions,
@@ -33,6 +34,7 @@ from ftppool.options import (
     check_cap,
     check_known,
     check_positive,
+    check_rate,
     check_seconds,
     check_target,
 )
@@ -46,7 +48,8 @@ from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.download import destination_of
-from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
+from ftppool.transfer.options import Conflict, Shared, UploadOptions, Verify
+from ftppool.transfer.upload import Upload
 from ftppool.uploads import UploadBatchOptions, run_uploads
 
 if TYPE_CHECKING:
@@ -90,6 +93,8 @@ class FTPPool:
         retry: How often and after what waits failures are tried again.
         limiter: ``"machine"``: the cap holds over all processes of this user on this machine
             (default). ``"process"``: over all pools and threads of this process.
+        rate_limit: Bytes per second that all uploads of the pool may send together (default: no
+            limit).
         leak_warn_after: Seconds after which a session that was not given back is logged as a
             suspected leak, with the lines that took it (default 300); None: never.
         on_event: Called with each :class:`~ftppool.events.Event`.
@@ -120,6 +125,7 @@ class FTPPool:
         channels: int = 8,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         limiter: Limiter | str = "machine",
+        rate_limit: float | None = None,
         leak_warn_after: float | None = 300.0,
         on_event: Callable[[Event], object] | None = None,
         name: str | None = None,
@@ -144,7 +150,10 @@ class FTPPool:
             check_seconds("leak_warn_after", leak_warn_after, zero=False)
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         check_positive("channels", channels)
-        self._driver = _driver(self._target, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels)
+        bucket = None if rate_limit is None else Bucket(check_rate(rate_limit))
+        self._driver = _driver(
+            self._target, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels, bucket=bucket
+        )
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
@@ -260,6 +269,8 @@ class FTPPool:
         verify: Verify = "size",
         on_conflict: Conflict = "overwrite",
         makedirs: bool = True,
+        preserve_mtime: bool = False,
+        resume: bool = False,
     ) -> Outcome:
         """Send one file and return when it is whole under its name.
 
@@ -267,9 +278,11 @@ class FTPPool:
             source: A path, bytes, or a callable that opens a binary file (anew for each attempt).
             remote: Remote path, relative to the target's directory.
             atomic: Send to a part name first, and rename.
-            verify: ``"size"`` or ``"none"``.
-            on_conflict: ``"overwrite"``, ``"skip"`` or ``"fail"``.
+            verify: ``"size"``, ``"hash"`` or ``"none"``.
+            on_conflict: ``"overwrite"``, ``"skip"``, ``"skip_same"`` or ``"fail"``.
             makedirs: Make missing directories.
+            preserve_mtime: Give the file the time of its source.
+            resume: After a lost connection, go on where the server proves that its part ends.
 
         Raises:
             FTPPoolError: It did not arrive.
@@ -280,7 +293,7 @@ class FTPPool:
             "",
             {
                 "workers": 1, "atomic": atomic, "verify": verify, "on_conflict": on_conflict,
-                "makedirs": makedirs,
+                "makedirs": makedirs, "preserve_mtime": preserve_mtime, "resume": resume,
             },
         )  # fmt: skip
         for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):
@@ -610,6 +623,7 @@ def _driver(
     ssh: SSHConfig | None,
     tls: TLSConfig | ssl.SSLContext | None,
     channels: int,
+    bucket: Bucket | None,
 ) -> Driver:
     if ssh is not None and target.scheme != "sftp":
         raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
@@ -618,6 +632,8 @@ def _driver(
     if target.scheme == "sftp":
         if ftp is not None:
             raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
+        if bucket is not None:
+            raise ConfigError("rate_limit= is not built for sftp://: leave it out")
         from ftppool.drivers.sftp import SFTPDriver
 
         return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels)
@@ -625,7 +641,7 @@ def _driver(
     from ftppool.drivers.tls import TLSPolicy
 
     policy = None if target.scheme == "ftp" else TLSPolicy(target, tls)
-    return FTPDriver(target, ftp or FTPConfig(), timeouts, policy)
+    return FTPDriver(target, ftp or FTPConfig(), timeouts, policy, bucket=bucket)
 
 
 def _route(target: Target, driver: Driver) -> Route:

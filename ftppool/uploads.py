@@ -18,7 +18,8 @@ from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.directories import Directories, MakeDirectory
 from ftppool.transfer.leftover import LeftOver, TidyUp
-from ftppool.transfer.upload import Conflict, Shared, Upload, UploadOptions, Verify
+from ftppool.transfer.options import Conflict, Shared, UploadOptions, Verify
+from ftppool.transfer.upload import Upload
 
 __all__ = ["UploadBatchOptions", "run_uploads"]
 
@@ -30,6 +31,8 @@ class UploadBatchOptions(BatchOptions, total=False):
     verify: Verify
     on_conflict: Conflict
     makedirs: bool
+    preserve_mtime: bool
+    resume: bool
     journal: str | os.PathLike[str] | None
     on_uploaded: Callable[[Outcome], object] | None
 

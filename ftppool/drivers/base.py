@@ -8,17 +8,20 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from ftppool.refusals import Reply
 
 __all__ = [
     "Address",
+    "Dates",
+    "Digests",
     "Driver",
     "Entry",
     "FileOps",
     "OpenFailed",
     "PlaceRefused",
+    "Resumes",
     "Timeouts",
     "Watch",
     "Wire",
@@ -151,6 +154,38 @@ class FileOps(Protocol):
 
     def working_directory(self) -> str:
         """The login directory, absolute."""
+
+
+@runtime_checkable
+class Dates(Protocol):
+    """File calls that know times, in seconds since the epoch."""
+
+    def set_modified(self, path: str, modified: float) -> bool:
+        """Give a file a time; False if the server sets none."""
+
+    def modified(self, path: str) -> float | None:
+        """The time of a file, or None where the server cannot tell; raises if there is none."""
+
+
+@runtime_checkable
+class Digests(Protocol):
+    """File calls that let the server compute a digest of what it has."""
+
+    def digest_name(self) -> str | None:
+        """What `hashlib` calls the digest that the server has; None if it has none."""
+
+    def digest(self, path: str) -> str:
+        """That digest of a whole file, in hexadecimal."""
+
+
+@runtime_checkable
+class Resumes(Protocol):
+    """File calls that go on with a file that was broken off."""
+
+    def resume(
+        self, path: str, source: BinaryIO, on_bytes: Callable[[int], None], offset: int
+    ) -> int:
+        """Write the rest of `source`, which stands at `offset`; the bytes of the whole file."""
 
 
 class Wire(Protocol):

@@ -157,9 +157,13 @@ class Chain:
     # -- second write: the name of the one, the bytes of the other ---------------------------------
 
     def _ask_name(self, tail: Tail) -> None:
-        if tail.modified is not None:
-            command = date_command(self._control.known.dates or "", tail.path, tail.modified)
-            self._ask("DATE", command, "213 200 253 250")
+        dates = self._control.known.dates
+        if tail.modified is not None and dates is None:
+            tail.error = NotGrouped("nobody knows yet how this server sets times")
+            return
+        if tail.modified is not None and dates:
+            self._ask("DATE", date_command(dates, tail.path, tail.modified), "213 200 253 250")
+        tail.undated = tail.modified is not None and not dates
         if tail.final is not None:
             self._ask("RNFR", f"RNFR {tail.path}", "350")
             self._ask("RNTO", f"RNTO {tail.final}", "250 200")
@@ -228,7 +232,7 @@ class Chain:
 
     def _connected(self, data: DataSocket) -> OSError | None:
         deadline = time.monotonic() + self._io_timeout
-        control = self._control.sock.fileno()
+        control = self._control.plain_fd()
         while (left := deadline - time.monotonic()) > 0:
             if data.fileno() in ready(left, writing=data.fileno(), reading=control):
                 number = data.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -299,7 +303,7 @@ class Chain:
 
     def _heard(self) -> bool:
         """Read the replies that are there; True if the transfer has its verdict already."""
-        while self._asked and self._control.reader.arrived():
+        while self._asked and self._control.speaks():
             self._read_one()
         return not self._asked
 
@@ -324,6 +328,8 @@ class Chain:
     # -- what came of it ---------------------------------------------------------------------------
 
     def _conclude_tail(self, tail: Tail) -> None:
+        if tail.error is not None:
+            return
         if any(key in {"DATE", "RNFR", "RNTO"} for key, _ in self._asked):
             return  # there is more to come
         if "DATE" in self._replies and self._replies["DATE"][:1] != "2":

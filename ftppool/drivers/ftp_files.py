@@ -8,15 +8,14 @@ import posixpath
 import re
 import socket
 import time
-from calendar import timegm
 from collections.abc import Callable, Iterator
-from time import strptime
 from typing import BinaryIO
 
 from ftppool.bucket import Bucket
 from ftppool.drivers.base import Entry, reset
-from ftppool.drivers.data import Flow, ready
+from ftppool.drivers.data import Flow
 from ftppool.drivers.ftp_chain import NO_SUCH_COMMAND, SLOWEST_COMMIT, Chain
+from ftppool.drivers.ftp_extras import FTPExtras, parse_time
 from ftppool.drivers.ftp_lease import LONGEST_LISTING, LeasedFTP
 from ftppool.drivers.replies import LONGEST_LINE, decode, legible, parse_number
 from ftppool.drivers.steps import Start, Tail
@@ -40,7 +39,7 @@ MOST_ENTRIES = 1_000_000
 """Lines of one directory listing."""
 
 
-class FTPFiles:
+class FTPFiles(FTPExtras):
     """File calls of one leased session; see :class:`ftppool.drivers.base.FileOps`."""
 
     def __init__(
@@ -70,16 +69,19 @@ class FTPFiles:
 
     def store(self, path: str, source: BinaryIO, on_bytes: Callable[[int], None]) -> int:
         """STOR: send the source and wait for the final reply, which alone is the verdict."""
+        return self._put(f"STOR {path}", path, source, on_bytes)
+
+    def _put(
+        self,
+        command: str,
+        path: str,
+        source: BinaryIO,
+        on_bytes: Callable[[int], None],
+        rest: int | None = None,
+    ) -> int:
         with self._errors(path, Phase.TRANSFER):
-            data = self._ftp.transfercmd(f"STOR {path}")
-        control = self._ftp._held()
-        reader, fd = control.reader, control.sock.fileno()
-        flow = Flow(
-            data,
-            on_bytes=on_bytes,
-            heard=lambda: reader.buffered or bool(ready(0, reading=fd)),
-            bucket=self._bucket,
-        )
+            data = self._ftp.transfercmd(command, rest)
+        flow = Flow(data, on_bytes=on_bytes, heard=self._ftp._held().speaks, bucket=self._bucket)
         try:
             with data:
                 complete = flow.send(source, path)
@@ -144,7 +146,7 @@ class FTPFiles:
     def _modified(self, path: str) -> float | None:
         try:
             with self._errors(path):
-                return _time(self._ftp.voidcmd(f"MDTM {path}")[3:].strip())
+                return parse_time(self._ftp.voidcmd(f"MDTM {path}")[3:].strip())
         except RemoteRejected as error:
             if error.retryable:
                 raise
@@ -364,16 +366,7 @@ def _parse_mlsd(line: str) -> Entry | None:
     elif kind not in {"file", "dir"}:
         kind = "other"
     size = facts.get("size", "")
-    return Entry(name, kind, parse_number(size), _time(facts.get("modify")))
-
-
-def _time(stamp: str | None) -> float | None:
-    if stamp is None:
-        return None
-    try:
-        return float(timegm(strptime(stamp[:14], "%Y%m%d%H%M%S")))
-    except ValueError:
-        return None
+    return Entry(name, kind, parse_number(size), parse_time(facts.get("modify")))
 
 
 UNIX_LINE = re.compile(r"([-dlbcps])\S{9}\S*\s+\d+\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+\S+\s(.*)")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
-from ftppool.drivers.base import break_off, reset
+from ftppool.drivers.base import break_off, reset, wait_for
 from ftppool.drivers.known import Known
 from ftppool.drivers.replies import (
     BIGGEST,
@@ -140,6 +140,16 @@ class Control:
         """Close what a borrower left open: data connections first, or the server keeps the slot."""
         for sock in self.open_data:
             reset(sock)
+
+    def plain_fd(self) -> int | None:
+        """What can be waited on for a reply; None over TLS, where records need not hold any."""
+        return None if self.tls is not None else self.sock.fileno()
+
+    def speaks(self) -> bool:
+        """True if a reply has come, or the end."""
+        if self.tls is not None:
+            return self.reader.arrived()
+        return self.reader.buffered or wait_for(self.sock, 0)
 
     def cut(self) -> None:
         """Make whoever uses the data connections notice, from any thread; he closes them."""

@@ -247,6 +247,25 @@ class SFTPFiles:
             )  # fmt: skip
         return attributes.size
 
+    def stat(self, path: str) -> Entry:
+        """What the server says of a file or directory, by way of a link to it."""
+        found = self._stat(path)
+        return Entry(posixpath.basename(path), _kind(found.mode), found.size, found.modified)
+
+    def modified(self, path: str) -> float | None:
+        """The time of a file."""
+        return self._stat(path).modified
+
+    def set_modified(self, path: str, modified: float) -> bool:
+        """Set the times of access and change, to whole seconds as SFTP has them."""
+        seconds = int(modified)
+        try:
+            times = struct.pack(">III", TIMES_KNOWN, seconds, seconds)
+            self._call(path, sftp.SETSTAT, string(_raw(path)) + times)
+        except RemoteRejected:
+            return False
+        return True
+
     def rename(self, old: str, new: str) -> None:
         """Rename over an existing file where the server can (``posix-rename@openssh.com``)."""
         names = string(_raw(old)) + string(_raw(new))

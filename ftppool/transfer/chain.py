@@ -6,7 +6,13 @@ import contextlib
 from collections.abc import Callable
 
 from ftppool.drivers.steps import Chains, NotGrouped, Start, Tail
-from ftppool.errors import ConnectionLost, FTPPoolError, RemoteRejected, VerifyError
+from ftppool.errors import (
+    ConnectionLost,
+    FTPPoolError,
+    RemoteRejected,
+    TransferError,
+    VerifyError,
+)
 from ftppool.transfer.upload import REFUSED_NAME, Upload
 
 __all__ = ["OneAtATime", "overlap"]
@@ -69,7 +75,7 @@ def _start(upload: Upload) -> Start:
 
 def _admit(upload: Upload, there: int | None, reply: str) -> bool:
     """Tell if the file may be sent, from what the server says of its name."""
-    if there is not None:
+    if there is not None and upload.options.on_conflict != "skip_same":
         upload.shared.tells_sizes = True
         return not upload.defended()
     if upload.shared.tells_sizes and reply[:1] == "5":
@@ -90,6 +96,11 @@ def _began(upload: Upload, start: Start) -> Exception | None:
             upload.sent -= start.sent  # into a connection that nobody has read from
         else:
             upload.left_behind = upload.part
+    if start.stored:
+        try:
+            upload.check_length(start.sent)
+        except TransferError as changed:
+            return changed
     if start.complete and (start.stored or isinstance(error, ConnectionLost)):
         upload.size = start.sent
     return _said(upload, error, serial=not start.accepted)
@@ -102,19 +113,27 @@ def _tail(upload: Upload, on_end: Callable[[], None]) -> Tail:
         path=upload.part,
         final=upload.remote if options.atomic else None,
         size=upload.size if proof else None,
+        modified=upload.modified if options.preserve_mtime and not upload.stored else None,
         on_end=on_end,
     )
 
 
 def _ended(upload: Upload, tail: Tail) -> Exception | None:
+    options = upload.options
     if tail.proved:
         upload.proved()
     if tail.sizeless:
         upload.unproved()
-    upload.stored = upload.stored or tail.proved or tail.sizeless or tail.size is None
+    proved = tail.proved or tail.sizeless or tail.size is None
+    if not isinstance(tail.error, NotGrouped):
+        upload.stored = upload.stored or proved
     upload.renaming = upload.renaming or tail.renaming
-    if tail.ended:
+    if tail.ended and upload.left_behind is not None:
         upload.left_behind = None
+        if tail.undated:
+            upload.undated()
+        elif options.preserve_mtime and upload.modified is None:
+            upload.timeless()
     return _said(upload, tail.error, serial=tail.renaming)
 
 

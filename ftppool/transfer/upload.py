@@ -8,11 +8,10 @@ import logging
 import os
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, cast
 
-from ftppool.drivers.base import FileOps
+from ftppool.drivers.base import Dates, Digests, FileOps, Resumes
 from ftppool.errors import (
     ConfigError,
     ConnectionLost,
@@ -21,14 +20,12 @@ from ftppool.errors import (
     TransferError,
     VerifyError,
 )
-from ftppool.transfer.directories import Directories
-from ftppool.transfer.parts import PART_NAME, check_part_name, new_token, part_path
+from ftppool.transfer.options import Shared, UploadOptions
+from ftppool.transfer.parts import new_token, part_path
+from ftppool.transfer.proof import Hashed, is_same, read_past
 from ftppool.transfer.replace import OLD_NAME, come_back, exists, replace
 
-__all__ = ["REFUSED_NAME", "Conflict", "Upload", "UploadOptions", "Verify"]
-
-Conflict = Literal["overwrite", "skip", "fail"]
-Verify = Literal["size", "none"]
+__all__ = ["REFUSED_NAME", "Upload"]
 
 _log = logging.getLogger("ftppool")
 
@@ -38,49 +35,16 @@ REFUSED_NAME = frozenset({550, 553, 2, 3})
 """FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOptions:
-    """How files are put in place.
-
-    Attributes:
-        atomic: Send to a part name in the same directory and rename when the file is whole.
-        verify: ``"size"`` compares the server's own SIZE with the bytes sent; ``"none"`` does not.
-        on_conflict: What to do if the name exists: ``"overwrite"``, ``"skip"`` or ``"fail"``.
-        makedirs: Make missing directories.
-        part_name: Pattern of the part name.
-    """
-
-    atomic: bool = True
-    verify: Verify = "size"
-    on_conflict: Conflict = "overwrite"
-    makedirs: bool = True
-    part_name: str = PART_NAME
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("verify", get_args(Verify)), ("on_conflict", get_args(Conflict))):
-            if getattr(self, name) not in allowed:
-                words = ", ".join(repr(word) for word in allowed)
-                raise ConfigError(f"{name}={getattr(self, name)!r}: write one of {words}")
-        check_part_name(self.part_name)
-
-
-@dataclass(slots=True)
-class Shared:
-    """What the uploads of one batch have found out about the server together."""
-
-    directories: Directories
-    dotless: bool = False
-    sizeless: bool = False
-    tells_sizes: bool = False
-    token: str = field(default_factory=new_token)
-
-
 class Upload:
     """One file on its way; it lives through several attempts on different sessions.
 
     What is known to be done is not done again: bytes whose final reply was lost are looked up by
     SIZE, and so is a rename whose reply was lost. A retry of the transfer itself starts from the
-    beginning of the source.
+    beginning of the source, or (`resume`) where the server has proved that its part ends.
+
+    Args:
+        token: Names the part; None for one of this run.
+        known_part: True if a part of this token was begun by an earlier run, to be resumed.
 
     ``token`` tells its part from others; a journal hands out one that it knows.
 
@@ -94,6 +58,8 @@ class Upload:
         part: Where the bytes go; the name itself with ``atomic=False``.
         stored: True once all bytes are there and proved.
         renaming: True from when the rename may have happened.
+        modified: The time of the source, once it was opened and if it has one.
+        reached: Bytes of the source up to which an attempt came that was broken off.
     """
 
     def __init__(
@@ -106,6 +72,7 @@ class Upload:
         shared: Shared,
         on_bytes: Callable[[int], None],
         token: str | None = None,
+        known_part: bool = False,
     ) -> None:
         self.remote = remote
         self.sent = 0
@@ -118,10 +85,15 @@ class Upload:
         self.shared = shared
         self.stored: bool = False
         self.renaming: bool = False
+        self.modified: float | None = None
+        self.reached: int = 0
+        self._hash: Any = None
         self._open = open_source
         self._expected = expected
         self._on_bytes = on_bytes
         self._stepping = False
+        self._known_part = known_part
+        self._distrusted = False
         self._token = token or _token_for(remote, shared)
         self.part: str = self._new_part()
 
@@ -140,6 +112,8 @@ class Upload:
             if not self._arrived_after_all(files):
                 self._store(files)
             self._verify(files)
+            if self.options.preserve_mtime:
+                self._date(files)
             self.stored = True
         if self.options.atomic:
             self._take_name(files)
@@ -163,22 +137,37 @@ class Upload:
             TransferError: It is not as long any more as when it was listed.
         """
         source = self._open()
-        if type(source) is io.FileIO and self._expected is not None:
-            size = os.fstat(source.fileno()).st_size
-            if size != self._expected:
+        if type(source) is io.FileIO:
+            info = os.fstat(source.fileno())
+            self.modified = info.st_mtime
+            if self._expected is not None and info.st_size != self._expected:
                 source.close()
-                raise self._changed(size)
+                raise self._changed(info.st_size)
         return source
 
-    def counter(self) -> Callable[[int], None]:
+    def counter(self, offset: int = 0) -> Callable[[int], None]:
         """Count the bytes of a new attempt on top of those before."""
         before = self.sent
 
         def count(sent: int) -> None:
             self.sent = before + sent
-            self._on_bytes(sent)
+            self.reached = offset + sent
+            self._on_bytes(offset + sent)
 
         return count
+
+    @property
+    def plain(self) -> bool:
+        """True if nothing is wanted that takes commands of its own between data and rename."""
+        return self.options.verify != "hash" and not self.reached and not self._known_part
+
+    def undated(self) -> None:
+        """The server did not take the file's time: say so in the outcome."""
+        self.notes.append("the server does not set times: the file has the time of its arrival")
+
+    def timeless(self) -> None:
+        """The source has no time: say so in the outcome."""
+        self.notes.append("the source has no time of its own to preserve")
 
     def defended(self) -> bool:
         """True if the file that exists is to stay.
@@ -203,6 +192,15 @@ class Upload:
             self.shared.sizeless = True
             _log.warning("ftppool: the server has no SIZE: what it stores cannot be verified")
         self.notes.append("the server has no SIZE: nothing could be verified")
+
+    def check_length(self, size: int) -> None:
+        """See if as much was sent as was promised.
+
+        Raises:
+            TransferError: It was not.
+        """
+        if self._expected is not None and size != self._expected:
+            raise self._changed(size)
 
     def _changed(self, size: int) -> TransferError:
         return TransferError(
@@ -249,8 +247,22 @@ class Upload:
         """True if the file is to be left as it is on the server."""
         if self.options.on_conflict == "overwrite" or self.left_behind is not None:
             return False
-        self.skipped = self._exists(files) and self.defended()
+        if self.options.on_conflict == "skip_same":
+            self.skipped = is_same(files, self.remote, self._expected, self._local_time())
+        else:
+            self.skipped = self._exists(files) and self.defended()
         return self.skipped
+
+    def _local_time(self) -> float | None:
+        if self.modified is None:
+            self.open_source().close()
+        return self.modified
+
+    def _date(self, files: FileOps) -> None:
+        if self.modified is None:
+            self.timeless()
+        elif not (isinstance(files, Dates) and files.set_modified(self.part, self.modified)):
+            self.undated()
 
     def _exists(self, files: FileOps) -> bool:
         if _size(files, self.remote) is not None:
@@ -302,28 +314,81 @@ class Upload:
     def _send(self, files: FileOps) -> None:
         before = self.sent
         self.size = None
-        source = self.open_source()
+        source = self._hashed(files, self.open_source())
         self.left_behind = self.part
         try:
-            size = files.store(self.part, source, self.counter())
+            size = self._transfer(files, source)
         except RemoteRejected as error:
             if self.sent == before and error.code in REFUSED_NAME:
                 self.left_behind = None  # refused before a byte was sent
             raise
         except ConnectionLost:
-            if self._expected is not None and self.sent - before == self._expected:
+            if self._expected is not None and self.reached == self._expected:
                 self.size = self._expected
             raise
         finally:
             with contextlib.suppress(Exception):  # all that counts has been read
                 source.close()
-        if self._expected is not None and size != self._expected:
-            raise self._changed(size)
+        self.check_length(size)
         self.size = size
 
+    def _transfer(self, files: FileOps, source: BinaryIO) -> int:
+        """Send the source, or what the server does not have of it yet; its bytes in all."""
+        offset = self._offset(files) if self.options.resume and _seekable(source) else 0
+        if offset and isinstance(files, Resumes):
+            read_past(source, offset)
+            try:
+                size = files.resume(self.part, source, self.counter(offset), offset)
+            except RemoteRejected as error:
+                if error.retryable or error.stops_batch:
+                    raise
+                source.seek(0)  # the server does not go on with files: from the beginning
+            else:
+                self.notes.append(f"went on at byte {offset} of a part that was there")
+                return size
+        return files.store(self.part, source, self.counter())
+
+    def _offset(self, files: FileOps) -> int:
+        """Bytes of our own part that the server has; 0 if that is not certain."""
+        if self._distrusted or (self.left_behind is None and not self._known_part):
+            return 0
+        there = _size(files, self.part)
+        limit = self.reached if self._expected is None else self._expected
+        return there if there is not None and 0 < there <= limit else 0
+
+    def _hashed(self, files: FileOps, source: BinaryIO) -> BinaryIO:
+        if self.options.verify != "hash":
+            return source
+        name = files.digest_name() if isinstance(files, Digests) else None
+        if name is None:
+            source.close()
+            raise ConfigError(
+                "verify='hash': this server has no digest that Python has as well; write "
+                "verify='size'",
+                phase="verify",
+            )
+        hashed = Hashed(source, name)
+        self._hash = hashed
+        return cast("BinaryIO", hashed)
+
     def _verify(self, files: FileOps) -> None:
-        if self.options.verify == "none" or self.shared.sizeless:
+        if self.options.verify == "none":
             return
+        if not self.shared.sizeless:
+            self._compare_sizes(files)
+        if self._hash is not None and isinstance(files, Digests):
+            there = files.digest(self.part)
+            if there.lower() != self._hash.hexdigest():
+                self._distrusted = True
+                self.size = None
+                raise VerifyError(
+                    f"{self.remote}: the server's digest is {there.lower()}, that of the source "
+                    f"{self._hash.hexdigest()}",
+                    phase="verify",
+                )
+            self.verified = True
+
+    def _compare_sizes(self, files: FileOps) -> None:
         there = files.size(self.part)
         if there is None:
             self.unproved()
@@ -377,3 +442,7 @@ def _token_for(remote: str, shared: Shared) -> str:
     """One token does for a whole run, except for long names: shortened, they may be alike."""
     long = len(remote) - remote.rfind("/") > LONG_NAME
     return new_token() if long else shared.token
+
+
+def _seekable(source: BinaryIO) -> bool:
+    return bool(getattr(source, "seekable", bool)())

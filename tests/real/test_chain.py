@@ -62,6 +62,7 @@ def commands_inside_transfers(talk: Iterable[tuple[str, str]]) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("kind", KINDS)  # over TLS the relay understands nothing
 def test_a_small_file_takes_two_flights_of_commands_and_one_of_data(
     start: Start, kind: str, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_small_file_takes_two_flights_of_commands_and_one_of_data(
     assert commands_inside_transfers(talk) == []
 
 
+@pytest.mark.parametrize("kind", KINDS)  # over TLS the relay understands nothing
 def test_a_missing_directory_is_made_in_the_same_flight_as_its_first_file(
     start: Start, kind: str, tmp_path: Path
 ) -> None:
@@ -107,6 +109,7 @@ def test_a_missing_directory_is_made_in_the_same_flight_as_its_first_file(
     assert commands_inside_transfers(talk) == []
 
 
+@pytest.mark.parametrize("kind", KINDS)  # over TLS the relay understands nothing
 def test_a_file_that_exists_is_found_in_the_same_flight(
     start: Start, kind: str, tmp_path: Path
 ) -> None:

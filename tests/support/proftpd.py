@@ -24,7 +24,12 @@ from .backend import HOST, PASSWORD_HASH, USER, Spec, Supervised, read_log
 from .census import Census, Visit, tally
 
 _SYSTEM_LINE = re.compile(r"proftpd\[(\d+)\] [^:]*: (.*)")
-_MODULES = {"TLS": ["mod_tls.c"], "SFTP": ["mod_sftp.c"], "Ban": ["mod_ctrls_admin.c", "mod_ban.c"]}
+_MODULES = {
+    "TLS": ["mod_tls.c"],
+    "SFTP": ["mod_sftp.c"],
+    "Ban": ["mod_ctrls_admin.c", "mod_ban.c"],
+    "Digest": ["mod_digest.c"],
+}
 
 
 def available() -> str | None:

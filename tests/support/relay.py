@@ -1,7 +1,7 @@
 """A TCP relay in a child process, before a server: it counts connections and hurts them on command.
 
-Only control connections go through it. Data connections (EPSV, or PASV on the same address) go from
-the client to the server directly.
+Data connections (EPSV, or PASV on the same address) go from the client to the server directly,
+unless it is told to relay those of EPSV too.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ class Chaos(TypedDict, total=False):
     """Reset, once, the first connection that sends so many bytes; they are sent on before."""
     drop: str | None
     """Lose replies that start so, such as ``226``: `drop_times` of them, then no more."""
+    data: bool
+    """True: let the data connections that EPSV announces come through the relay as well."""
+    data_reset_at: int | None
+    """Reset, once, the first data connection that carries so many bytes."""
+    data_resets: tuple[float, float] | None
+    """Reset all data connections again and again, after so many seconds at least and at most."""
     drop_times: int
     """How many replies to lose; -1 for all."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import socket
 import struct
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 LIMIT_WORDS = re.compile(rb"maximum|more than|too many", re.IGNORECASE)
+PORT = re.compile(rb"(?<=\(\|\|\|)\d+(?=\|\))")
 REPLY = re.compile(rb"(\d{3})([ -])(.*)", re.DOTALL)
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 CHUNK = 65536
@@ -37,6 +39,9 @@ class Settings:
     refuse: int = 0
     words: str = ""
     black_hole: bool = False
+    data: bool = False
+    data_reset_at: int | None = None
+    data_resets: tuple[float, float] | None = None
 
     def change(self, changes: dict[str, Any]) -> None:
         """Set the given fields."""
@@ -160,6 +165,57 @@ class Dropper:
             self._settings.drop = None
 
 
+class DataLink:
+    """One relayed data connection."""
+
+    def __init__(self, relay: Relay, host: str, port: int) -> None:
+        self._relay = relay
+        self._target = host, port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._writers: list[asyncio.StreamWriter] = []
+        self._bytes = 0
+
+    async def run(self) -> None:
+        """Take one connection and relay it until both sides have ended or it was reset."""
+        listener = await asyncio.start_server(self._serve, sock=self._listener)
+        await asyncio.sleep(30)
+        listener.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._relay.data_links.append(self)
+        self._writers.append(writer)
+        try:
+            server_reader, server = await asyncio.open_connection(*self._target)
+            self._writers.append(server)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(reader, server))
+                tasks.create_task(self._pump(server_reader, writer))
+        except* OSError:
+            self.reset()
+        finally:
+            self._relay.data_links.remove(self)
+            for each in self._writers:
+                each.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        settings = self._relay.settings
+        while data := await source.read(CHUNK):
+            self._bytes += len(data)
+            if settings.data_reset_at is not None and self._bytes >= settings.data_reset_at:
+                sink.write(data[: len(data) - (self._bytes - settings.data_reset_at)])
+                settings.data_reset_at = None
+                raise ConnectionResetError
+            sink.write(data)
+            await sink.drain()
+        half_close(sink)
+
+    def reset(self) -> None:
+        """Send an RST to both sides."""
+        for writer in self._writers:
+            abort(writer)
+
+
 class Link:
     """One relayed connection."""
 
@@ -235,6 +291,8 @@ class Link:
             if self.record.greeting is None and not self._reader.at_eof():
                 self.record.refused = True
         self._talk.replies(data)
+        if self._relay.settings.data:
+            data = PORT.sub(self._relay.divert, data)
         return self._dropper.filter(data)
 
     def reset(self) -> None:
@@ -259,8 +317,28 @@ class Relay:
         self.flowing = asyncio.Event()
         self.links: list[Link] = []
         self.records: list[Record] = []
+        self.data_links: list[DataLink] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._target = host, port
         self.apply()
+
+    def divert(self, port: re.Match[bytes]) -> bytes:
+        """Have the next data connection come to us."""
+        link = DataLink(self, self._target[0], int(port[0]))
+        self._keep(link.run())
+        return str(link.port).encode()
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def hurt(self) -> None:
+        """Reset all data connections at random times."""
+        while self.settings.data_resets is not None:
+            await asyncio.sleep(random.uniform(*self.settings.data_resets))
+            for link in list(self.data_links):
+                link.reset()
 
     def apply(self) -> None:
         """Open or close the flow as the settings say."""
@@ -292,6 +370,8 @@ class Relay:
             case "set":
                 self.settings.change(command)
                 self.apply()
+                if "data_resets" in command:
+                    self._keep(self.hurt())
             case "reset":
                 for link in self.links:
                     link.reset()

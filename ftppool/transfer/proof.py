@@ -1,0 +1,76 @@
+"""What proves that two files are the same."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import BinaryIO
+
+from ftppool.drivers.base import Dates, FileOps
+from ftppool.errors import RemoteRejected, TransferError
+
+__all__ = ["Hashed", "is_same", "read_past"]
+
+CHUNK = 256 * 1024
+
+
+class Hashed:
+    """A source whose bytes are hashed while they are read."""
+
+    def __init__(self, source: BinaryIO, name: str) -> None:
+        self._source = source
+        self._name = name
+        self._digest = hashlib.new(name, usedforsecurity=False)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on."""
+        data = self._source.read(size)
+        self._digest.update(data)
+        return data
+
+    def seekable(self) -> bool:
+        """True if it can be read again from the beginning."""
+        return self._source.seekable()
+
+    def tell(self) -> int:
+        """How far it was read."""
+        return self._source.tell()
+
+    def seek(self, offset: int) -> int:
+        """Go back to the beginning."""
+        self._digest = hashlib.new(self._name, usedforsecurity=False)
+        return self._source.seek(offset)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def hexdigest(self) -> str:
+        """The digest of what was read."""
+        return self._digest.hexdigest()
+
+
+def read_past(source: BinaryIO | Hashed, offset: int) -> None:
+    """Go to an offset of a source that stands at its beginning; what is hashed has to be read."""
+    if not isinstance(source, Hashed):
+        source.seek(offset)
+        return
+    while offset:
+        data = source.read(min(CHUNK, offset))
+        if not data:
+            raise TransferError("the source is shorter than it was", phase="source")
+        offset -= len(data)
+
+
+def is_same(files: FileOps, path: str, size: int | None, modified: float | None) -> bool:
+    """True if the server has a file of this size and time (in whole seconds, as servers tell)."""
+    if size is None or modified is None or not isinstance(files, Dates):
+        return False
+    try:
+        if files.size(path) != size:
+            return False
+        there = files.modified(path)
+    except RemoteRejected as error:
+        if error.retryable:
+            raise
+        return False
+    return there is not None and abs(there - int(modified)) < 1

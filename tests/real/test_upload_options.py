@@ -1,0 +1,105 @@
+"""verify, preserve_mtime, skip_same, resume and rate_limit, on real servers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+import ftppool
+from ftppool import upload_batch
+from ftppool.report import Status
+from tests.conftest import Start
+from tests.support.relay import Relay
+from tests.support.servers import KINDS
+
+A_DAY = 1_700_000_000
+pytestmark = pytest.mark.parametrize("kind", KINDS)
+
+
+def make(folder: Path, count: int, size: int = 5000) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        path = folder / f"f{number}"
+        path.write_bytes(os.urandom(size))
+        os.utime(path, (A_DAY + number, A_DAY + number))
+    return folder
+
+
+def test_the_time_of_a_source_goes_with_it(start: Start, kind: str, tmp_path: Path) -> None:
+    options = {"vsftpd": {"mdtm_write": "YES"}}
+    server = start(kind, options=options.get(kind, {}))
+    folder = make(tmp_path / "out", 6)
+    report = upload_batch([f"{folder}/"], server.url, max_per_ip=1, preserve_mtime=True)
+    assert [outcome.notes for outcome in report.outcomes] == [()] * 6
+    assert [outcome.attempts for outcome in report.outcomes] == [1] * 6
+    times = {path.name: int(path.stat().st_mtime) for path in server.home.iterdir()}
+    assert times == {f"f{number}": A_DAY + number for number in range(6)}
+
+
+def test_what_is_the_same_already_is_skipped(start: Start, kind: str, tmp_path: Path) -> None:
+    server = start(kind, options={"mdtm_write": "YES"} if kind == "vsftpd" else {})
+    folder = make(tmp_path / "out", 5)
+    upload_batch([f"{folder}/"], server.url, preserve_mtime=True)
+    (folder / "f1").write_bytes(b"n" * 5000)
+    os.utime(folder / "f1", (A_DAY + 900, A_DAY + 900))
+    (folder / "f2").write_bytes(b"longer" * 5000)
+    os.utime(folder / "f2", (A_DAY + 2, A_DAY + 2))
+    report = upload_batch([f"{folder}/"], server.url, on_conflict="skip_same", preserve_mtime=True)
+    assert [outcome.status for outcome in report.outcomes] == [
+        Status.SKIPPED, Status.UPLOADED, Status.UPLOADED, Status.SKIPPED, Status.SKIPPED,
+    ]  # fmt: skip
+    for path in folder.iterdir():
+        assert (server.home / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_digest_is_compared_where_the_server_has_one_and_else_refused(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    server = start(kind, options={"DigestEngine": "on"} if kind == "proftpd" else {})
+    folder = make(tmp_path / "out", 3)
+    if kind == "proftpd":
+        report = upload_batch([f"{folder}/"], server.url, verify="hash")
+        assert [outcome.verified for outcome in report.outcomes] == [True] * 3
+    else:
+        report = upload_batch([f"{folder}/"], server.url, verify="hash", check=False)
+        assert isinstance(report.causes[0], ftppool.ConfigError)
+        assert "verify='size'" in str(report.causes[0])
+        assert list(server.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_transfer_that_broke_off_goes_on_where_the_server_proves_it_ended(
+    start: Start, kind: str, tmp_path: Path, refuses: bool
+) -> None:
+    if refuses and kind != "proftpd":
+        pytest.skip("only ProFTPD can be told to refuse")
+    restart = {"AllowStoreRestart": "off" if refuses else "on"}
+    server = start(kind, options=restart if kind == "proftpd" else {})
+    source = tmp_path / "big"
+    source.write_bytes(os.urandom(3_000_000))
+    policy = ftppool.RetryPolicy(attempts=4, max_wait=0.1)
+    with Relay(server.port, workdir=tmp_path, data=True, data_reset_at=2_000_000) as relay:
+        url = server.url.replace(str(server.port), str(relay.port))
+        report = upload_batch([source], url, resume=True, retry=policy)
+    (outcome,) = report.outcomes
+    assert (server.home / "big").read_bytes() == source.read_bytes()
+    assert outcome.attempts == 2
+    assert outcome.size == 3_000_000
+    assert outcome.verified
+    if not refuses:
+        assert "went on at byte" in outcome.notes[0]
+
+
+def test_a_rate_limit_holds_for_all_sessions_together(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    server = start(kind)
+    files = [(b"x" * 100_000, f"f{number}") for number in range(6)]
+    began = time.monotonic()
+    report = upload_batch(files, server.url, max_per_ip=3, rate_limit=400_000)
+    # What is promised is a lower bound: a tenth of a second's worth may go out at once.
+    assert time.monotonic() - began >= 600_000 / 400_000 - 0.2
+    assert len(report.uploaded) == 6

@@ -17,6 +17,7 @@ from collections.abc import Hashable
 
 from ftppool.board import BelledWaiter, Board
 from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
+from ftppool.deadlock import deadlocked
 from ftppool.dispatcher import Dispatcher
 from ftppool.drivers.base import Address, PlaceRefused, Wire, drop
 from ftppool.errors import FTPPoolError
@@ -140,8 +141,8 @@ class Gate:
             else:
                 self._ledger.queue_again(waiter, dead, lease.grip, waiter.since, refused=refused)
             # With a note in the mailbox a place is about to come free.
-            hopeless = not self._dispatcher.mailbox and self._ledger.deadlocked(
-                waiter, waiter.since
+            hopeless = not self._dispatcher.mailbox and deadlocked(
+                self._ledger, waiter, waiter.since
             )
             # While nobody waited the dispatcher did not heed the end of the back-off.
             busy = self._after_event() or len(self._ledger.waiters) == 1
@@ -184,7 +185,7 @@ class Gate:
         """
         now = time.monotonic()
         with self._lock:
-            if not self._dispatcher.mailbox and self._ledger.deadlocked(waiter, now):
+            if not self._dispatcher.mailbox and deadlocked(self._ledger, waiter, now):
                 raise would_deadlock(self.address, waiter.tenant.cap)
             answered = any(slot.connected for slot in self._ledger.slots)
         return (deadline if answered else min(deadline, answer)) - now

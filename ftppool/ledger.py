@@ -20,10 +20,11 @@ clock.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 
 from ftppool.errors import FTPPoolError, PoolClosed
+from ftppool.serving import NOBODY, Serving, drain
 from ftppool.slots import Event, Owner, Place, Slot, State, Tenant, Waiter
 
 __all__ = ["Ledger"]
@@ -38,7 +39,6 @@ BUDGET = 30
 """Connects that may end without a login in ``BUDGET_TIME``; more would look like an attack."""
 BUDGET_TIME = 60.0
 """Seconds."""
-NOBODY: frozenset[Tenant] = frozenset()
 OPEN = State.OPEN
 """A look into an Enum takes 0.1 µs in Python 3.11: too long where it is done for each file."""
 
@@ -75,7 +75,7 @@ class Ledger:
         """Lend a session that nobody uses, if nobody waits either: :meth:`wait` and ``accept``."""
         if self.waiters:
             return None
-        place = self._free_place(tenant, now)
+        place = self.free_place(tenant, now)
         if place is not None:
             place.owner = owner
             tenant.totals.acquired += 1
@@ -175,53 +175,17 @@ class Ledger:
             if not waiter.served:
                 if waiter.tenant is not tenant or not waiter.alive:
                     return False
-                self._give(place, waiter)
+                self.give(place, waiter)
                 return True
         self._stuck = NOBODY
         return True
 
     @staticmethod
-    def _give(place: Place, waiter: Waiter) -> None:
+    def give(place: Place, waiter: Waiter) -> None:
+        """Hand a place to a waiter; he has it when he accepts."""
         place.owner = waiter
         waiter.place = place
         waiter.ring()
-
-    def deadlocked(self, waiter: Waiter, now: float) -> bool:
-        """Tell whether this waiter's turn can never come.
-
-        That is so if its thread holds a place and every other place is held by threads that wait
-        as well, with no slot on its way and no room for one. If there is no more room for its user
-        alone, only this user's places count.
-        """
-        if waiter.served:
-            return False
-        tenant = waiter.tenant
-        if self._at_own_limit(tenant, now):
-            mine = [slot for slot in self.slots if slot.tenant is tenant]
-            rivals = [other for other in self.waiters if other.tenant is tenant]
-            if self._all_wait(waiter, mine, rivals):
-                return True
-        all_wait = self._all_wait(waiter, self.slots, self.waiters)
-        return all_wait and len(self.slots) >= self._room(now)
-
-    def _all_wait(self, waiter: Waiter, slots: Iterable[Slot], rivals: Iterable[Waiter]) -> bool:
-        holders: set[Hashable] = set()
-        for slot in slots:
-            if slot.state is not State.OPEN:
-                return False
-            for place in slot.places:
-                if place.owner is None or isinstance(place.owner, Waiter):
-                    return False
-                holders.add(place.owner.thread)
-        if holders.isdisjoint(waiter.threads):
-            return False
-        waiting = {
-            thread
-            for other in rivals
-            if other.alive and not other.served
-            for thread in other.threads
-        }
-        return holders <= waiting
 
     # -- what the gate's threads report ------------------------------------------------------------
 
@@ -409,7 +373,7 @@ class Ledger:
         self._settle(now)
         self._retire(now)
         if self.waiters:
-            self._stuck = self._serve(now)
+            self._stuck = Serving(self, now).run()
         self._retire_unused(now)
         self.busy = bool(self.freed) or any(
             slot.state in (State.OPENING, State.CLOSING) and not slot.claimed for slot in self.slots
@@ -430,7 +394,7 @@ class Ledger:
                 for when in (
                     self.not_before,
                     self.probe_at,
-                    self._budget_ends(),
+                    self.budget_ends(),
                     *(waiter.tenant.probe_at for waiter in self.waiters),
                 )
                 if now < when < float("inf")
@@ -453,7 +417,7 @@ class Ledger:
                     if not owner.alive or owner.error is not None:
                         place.owner = None
                     elif owner.place is None:
-                        self._give(place, owner)
+                        self.give(place, owner)
         for waiter in [waiter for waiter in self.waiters if not waiter.alive]:
             self.waiters.pop(waiter, None)
         for waiter in self.waiters:
@@ -482,7 +446,7 @@ class Ledger:
             if (slot.state is State.OPEN and not slot.doomed)
             or (slot.state is State.OPENING and not slot.trying)
         ]
-        surplus = max(0, len(staying) - self._room(now))
+        surplus = max(0, len(staying) - self.room(now))
         idle = sorted((slot for slot in staying if slot.idle), key=lambda slot: slot.last_used)
         for slot in idle[:surplus]:
             slot.move(Event.CLOSE)
@@ -494,45 +458,15 @@ class Ledger:
             if slot.idle and now >= slot.last_used + slot.tenant.max_idle:
                 slot.move(Event.CLOSE)
 
-    def _serve(self, now: float) -> frozenset[Tenant]:
-        """Find something for each waiter; the pools of those for whom there is nothing."""
-        stuck: set[Tenant] = set()
-        promised: Counter[Tenant] = Counter()
-        for slot in self.slots:
-            if slot.state is State.OPENING:
-                promised[slot.tenant] += slot.tenant.places
-        ending = _Ending(self, now)
-        room = self._room(now) - len(self.slots)
-        for waiter in self.waiters:
-            tenant = waiter.tenant
-            if waiter.served or not waiter.alive or tenant in stuck:
-                continue
-            place = self._free_place(tenant, now)
-            if place is not None:
-                self._give(place, waiter)
-            elif promised[tenant] > 0:
-                promised[tenant] -= 1
-            elif self._at_own_limit(tenant, now):
-                stuck.add(tenant)
-            elif room > 0:
-                room -= 1  # kept for this waiter if he may not open yet
-                if self._may_open(tenant, now):
-                    self._open(tenant)
-                promised[tenant] += tenant.places - 1
-            elif not ending.make_room_for(tenant):
-                stuck.add(tenant)
-        if ending.drained:
-            return self._serve(now)  # whose session that was may need another one now
-        return frozenset(stuck)
-
-    def _room(self, now: float) -> int:
+    def room(self, now: float) -> int:
         """How many slots may be taken, with one that is to show if the server allows more."""
         cap = self.cap or 1
         if self.learned is None:
             return cap
         return min(cap, self.learned + (now >= self.probe_at))
 
-    def _free_place(self, tenant: Tenant, now: float) -> Place | None:
+    def free_place(self, tenant: Tenant, now: float) -> Place | None:
+        """The place of a pool's session that was used last, if one is free."""
         best, latest = None, float("-inf")
         for slot in self.slots:
             if slot.last_used > latest and slot.tenant is tenant and slot.state is OPEN:
@@ -543,91 +477,19 @@ class Ledger:
                         break
         return best
 
-    def _at_own_limit(self, tenant: Tenant, now: float) -> bool:
+    def at_own_limit(self, tenant: Tenant, now: float) -> bool:
+        """True if a pool has as many slots as its user may have."""
         if tenant.learned is None:
             return False
         mine = sum(1 for slot in self.slots if slot.tenant is tenant)
         return mine >= tenant.learned + (now >= tenant.probe_at)
 
-    def _may_open(self, tenant: Tenant, now: float) -> bool:
-        # One by one up to the greeting, so that a refusal stops the next one; after a refusal, or
-        # with credentials that were never accepted, one by one up to the end of the login.
-        strictly = self.failures > 0 or not tenant.proven
-        for slot in self.slots:
-            if slot.state is State.OPENING and (strictly or not slot.greeted):
-                return False
-        return now >= self.not_before and now >= self._budget_ends()
-
-    def _budget_ends(self) -> float:
+    def budget_ends(self) -> float:
         """When the next connect may be tried after many that came to nothing."""
         return self._fruitless[0] + BUDGET_TIME if len(self._fruitless) == BUDGET else 0.0
-
-    def _open(self, tenant: Tenant) -> None:
-        slot = Slot(tenant, tenant.generation)
-        slot.trying = self.learned is not None and len(self.slots) >= self.learned
-        slot.move(Event.OPEN)
-        self.slots.append(slot)
 
     def _fail_waiters(self, tenant: Tenant, error: FTPPoolError) -> None:
         for waiter in self.waiters:
             if waiter.tenant is tenant and not waiter.served:
                 waiter.error = error
                 waiter.ring()
-
-
-class _Ending:
-    """Ends what others do not use, one session for each waiter who finds no room."""
-
-    def __init__(self, ledger: Ledger, now: float) -> None:
-        self._slots = ledger.slots
-        self._coming = ledger.count(State.CLOSING) + ledger.count(State.SETTLING)
-        self._draining = sum(1 for slot in self._slots if slot.state is State.OPEN and slot.doomed)
-        self._useless = now < ledger.not_before  # nothing could be opened in its place
-        self.drained: bool = False
-
-    def make_room_for(self, tenant: Tenant) -> bool:
-        """True if something ends for this waiter."""
-        if self._coming > 0:
-            self._coming -= 1
-            return True
-        if self._useless:
-            return False
-        if self._end_idle(tenant):
-            return True
-        if self._shares(tenant):
-            return False
-        if self._draining > 0:
-            self._draining -= 1
-            return True
-        drained = drain(slot for slot in self._slots if slot.tenant is not tenant)
-        self.drained |= drained
-        return drained
-
-    def _end_idle(self, tenant: Tenant) -> bool:
-        idle = [slot for slot in self._slots if slot.idle and slot.tenant is not tenant]
-        if idle:
-            min(idle, key=lambda slot: slot.last_used).move(Event.CLOSE)
-        return bool(idle)
-
-    def _shares(self, tenant: Tenant) -> bool:
-        """True if a place of a session of this pool will come free, whoever waits for room."""
-        return tenant.places > 1 and any(
-            slot.tenant is tenant and slot.state is State.OPEN and not slot.doomed
-            for slot in self._slots
-        )
-
-
-def drain(slots: Iterable[Slot]) -> bool:
-    """Let nobody else use a session of several places, which might else never be idle."""
-    shared = [
-        slot
-        for slot in slots
-        if slot.state is State.OPEN and len(slot.places) > 1 and not slot.doomed
-    ]
-    if shared:
-        min(shared, key=_users).doomed = True
-    return bool(shared)
-
-
-def _users(slot: Slot) -> int:
-    return sum(place.owner is not None for place in slot.places)

@@ -9,6 +9,7 @@ from math import inf
 
 import pytest
 
+from ftppool.deadlock import deadlocked
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
 from ftppool.ledger import BUDGET, BUDGET_TIME, FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
 from ftppool.slots import TRANSITIONS, Event, Owner, Place, Slot, State, Tenant, Waiter
@@ -722,7 +723,7 @@ def test_a_waiter_that_has_got_an_error_counts_no_more() -> None:
     ledger.shut(small, NOW)
     assert ledger.effective == 3
     waiter = enter(ledger, big, "thread")
-    assert not ledger.deadlocked(waiter, NOW)
+    assert not deadlocked(ledger, waiter, NOW)
     assert states(ledger) == [State.OPEN, State.OPENING]
 
 
@@ -927,34 +928,34 @@ def test_who_is_robbed_of_what_he_was_given_by_a_closed_pool_is_told_so() -> Non
 def test_a_thread_that_holds_the_only_place_and_asks_for_another_is_told() -> None:
     ledger, tenant = Ledger(), pool(cap=1)
     borrow(ledger, tenant, "thread")
-    assert ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
+    assert deadlocked(ledger, enter(ledger, tenant, "thread"), NOW)
 
 
 def test_two_threads_that_hold_one_place_each_and_ask_for_another_are_deadlocked() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "one")
     borrow(ledger, tenant, "two")
-    assert not ledger.deadlocked(enter(ledger, tenant, "one"), NOW), "two may give its place back"
-    assert ledger.deadlocked(enter(ledger, tenant, "two"), NOW)
+    assert not deadlocked(ledger, enter(ledger, tenant, "one"), NOW), "two may give its place back"
+    assert deadlocked(ledger, enter(ledger, tenant, "two"), NOW)
 
 
 def test_a_worker_waits_on_behalf_of_a_caller_that_holds_a_place() -> None:
     ledger, tenant = Ledger(), pool(cap=1)
     borrow(ledger, tenant, "caller")
-    assert ledger.deadlocked(enter(ledger, tenant, "worker", "caller"), NOW)
+    assert deadlocked(ledger, enter(ledger, tenant, "worker", "caller"), NOW)
 
 
 def test_a_worker_that_works_is_waited_for() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "caller")
     borrow(ledger, tenant, "worker 1", "caller")
-    assert not ledger.deadlocked(enter(ledger, tenant, "worker 2", "caller"), NOW)
+    assert not deadlocked(ledger, enter(ledger, tenant, "worker 2", "caller"), NOW)
 
 
 def test_a_thread_that_holds_nothing_may_wait_for_the_deadlocked() -> None:
     ledger, tenant = Ledger(), pool(cap=1)
     borrow(ledger, tenant, "thread")
-    assert not ledger.deadlocked(enter(ledger, tenant, "bystander"), NOW)
+    assert not deadlocked(ledger, enter(ledger, tenant, "bystander"), NOW)
 
 
 def test_whoever_is_served_is_not_deadlocked() -> None:
@@ -962,40 +963,40 @@ def test_whoever_is_served_is_not_deadlocked() -> None:
     ledger.release(*borrow(ledger, tenant, "thread"), NOW)
     waiter = enter(ledger, tenant, "thread")
     assert waiter.served
-    assert not ledger.deadlocked(waiter, NOW)
+    assert not deadlocked(ledger, waiter, NOW)
 
 
 def test_a_slot_on_its_way_or_room_for_one_is_no_deadlock() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "thread")
     waiter = enter(ledger, tenant, "thread")
-    assert not ledger.deadlocked(waiter, NOW), "one is on its way"
+    assert not deadlocked(ledger, waiter, NOW), "one is on its way"
     refuse(ledger, delay=5.0, of_server=True)
-    assert not ledger.deadlocked(waiter, NOW), "one is settling"
+    assert not deadlocked(ledger, waiter, NOW), "one is settling"
     ledger.pump(NOW + 1)
-    assert not ledger.deadlocked(waiter, NOW), "there is room, and a back-off that will pass"
+    assert not deadlocked(ledger, waiter, NOW), "there is room, and a back-off that will pass"
     ledger.learned = 1
-    assert ledger.deadlocked(waiter, NOW), "there is no room any more"
+    assert deadlocked(ledger, waiter, NOW), "there is no room any more"
 
 
 def test_a_slot_on_its_way_at_a_full_address_is_no_deadlock() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     borrow(ledger, tenant, "thread")
     enter(ledger, tenant, "other")
-    assert not ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
+    assert not deadlocked(ledger, enter(ledger, tenant, "thread"), NOW)
 
 
 def test_a_place_that_was_given_but_not_accepted_may_come_back() -> None:
     ledger, tenant = Ledger(), pool(cap=1, places=2)
     borrow(ledger, tenant, "thread")
     enter(ledger, tenant, "other")
-    assert not ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
+    assert not deadlocked(ledger, enter(ledger, tenant, "thread"), NOW)
 
 
 def test_a_free_place_of_another_pool_is_no_deadlock() -> None:
     ledger, ours, theirs = Ledger(), pool(cap=1), pool(cap=1, places=2)
     borrow(ledger, theirs, "thread")
-    assert not ledger.deadlocked(enter(ledger, ours, "thread"), NOW)
+    assert not deadlocked(ledger, enter(ledger, ours, "thread"), NOW)
 
 
 def test_a_limit_of_one_user_makes_a_deadlock_although_the_address_has_room() -> None:
@@ -1003,7 +1004,7 @@ def test_a_limit_of_one_user_makes_a_deadlock_although_the_address_has_room() ->
     ours.learned = 1
     borrow(ledger, ours, "thread")
     borrow(ledger, theirs, "other")
-    assert ledger.deadlocked(enter(ledger, ours, "thread"), NOW)
+    assert deadlocked(ledger, enter(ledger, ours, "thread"), NOW)
 
 
 def test_at_the_limit_of_one_user_another_of_his_threads_may_give_back() -> None:
@@ -1011,7 +1012,7 @@ def test_at_the_limit_of_one_user_another_of_his_threads_may_give_back() -> None
     tenant.learned = 2
     borrow(ledger, tenant, "thread")
     borrow(ledger, tenant, "other")
-    assert not ledger.deadlocked(enter(ledger, tenant, "thread"), NOW)
+    assert not deadlocked(ledger, enter(ledger, tenant, "thread"), NOW)
 
 
 def test_at_the_limit_of_one_user_a_thread_that_waits_elsewhere_may_give_back() -> None:
@@ -1020,7 +1021,7 @@ def test_at_the_limit_of_one_user_a_thread_that_waits_elsewhere_may_give_back() 
     borrow(ledger, ours, "one")
     borrow(ledger, ours, "two")
     enter(ledger, theirs, "two")
-    assert not ledger.deadlocked(enter(ledger, ours, "one"), NOW)
+    assert not deadlocked(ledger, enter(ledger, ours, "one"), NOW)
 
 
 def test_two_pools_can_deadlock_each_other() -> None:
@@ -1028,8 +1029,8 @@ def test_two_pools_can_deadlock_each_other() -> None:
     ours.learned = 1
     borrow(ledger, ours, "one")
     borrow(ledger, theirs, "two")
-    assert not ledger.deadlocked(enter(ledger, theirs, "one"), NOW)
-    assert ledger.deadlocked(enter(ledger, ours, "two"), NOW)
+    assert not deadlocked(ledger, enter(ledger, theirs, "one"), NOW)
+    assert deadlocked(ledger, enter(ledger, ours, "two"), NOW)
 
 
 # -- time ------------------------------------------------------------------------------------------

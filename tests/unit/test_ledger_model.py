@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 )
 
 import ftppool
+from ftppool.deadlock import deadlocked
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
 from ftppool.ledger import FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
 from ftppool.slots import Place, Slot, State, Tenant, Waiter
@@ -295,7 +296,7 @@ class World:
         """What is told must come true; where a session is a place, and no more are open than may
         be, all that is true is told as soon as each is held by somebody.
         """
-        told, slots = self.ledger.deadlocked(waiter, self.now), self.ledger.slots
+        told, slots = deadlocked(self.ledger, waiter, self.now), self.ledger.slots
         owners = [place.owner for slot in slots for place in slot.places]
         loans = [owner for owner in owners if isinstance(owner, Loan)]
         holds = any(loan.thread in waiter.threads for loan in loans)

@@ -255,7 +255,7 @@ def test_a_shell_and_a_cron_job_share_the_slots(
     home = tmp_path / "home"
     home.mkdir()
     script = tmp_path / "hold.py"
-    script.write_text(HOME + PRELUDE + TWO)
+    script.write_text(HOME + PRELUDE + BOTH)
     program = [sys.executable, str(script), server.url]
     shell = {
         **os.environ,
@@ -269,13 +269,14 @@ def test_a_shell_and_a_cron_job_share_the_slots(
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(program, env=shell, **pipes) as one:
         assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
+        assert [one.stdout.readline() for _ in range(2)] == ["begins\n", "ready\n"]
         with subprocess.Popen(program, env=cron, cwd="/", **pipes) as two:
-            time.sleep(1.5)
+            assert two.stdout is not None
+            assert two.stdout.readline() == "begins\n"
+            time.sleep(1.0)
             census = server.census()
             assert (census.held, census.refusals) == (2, 0), "it waits, and tries nothing"
             one.communicate("\n", timeout=20)
-            assert two.stdout is not None
             assert two.stdout.readline() == "ready\n"
             two.communicate("\n", timeout=20)
     assert (one.returncode, two.returncode) == (0, 0)
@@ -283,6 +284,13 @@ def test_a_shell_and_a_cron_job_share_the_slots(
     assert (census.peak, census.refusals, census.sessions) == (2, 0, 4)
     assert list((home / ".local" / "state" / "ftppool").iterdir())
 
+
+BOTH = """
+say("begins")
+with FTPPool(url, max_per_ip=2) as pool, pool.ftp(), pool.ftp():
+    say("ready")
+    sys.stdin.readline()
+"""
 
 HOME = """
 # A fake of the password database: a test must not write into the home of who runs it.

@@ -632,11 +632,9 @@ def _driver(
     if target.scheme == "sftp":
         if ftp is not None:
             raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
-        if bucket is not None:
-            raise ConfigError("rate_limit= is not built for sftp://: leave it out")
         from ftppool.drivers.sftp import SFTPDriver
 
-        return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels)
+        return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels=channels, bucket=bucket)
     from ftppool.drivers.ftp import FTPDriver
     from ftppool.drivers.tls import TLSPolicy
 

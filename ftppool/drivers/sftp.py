@@ -8,6 +8,7 @@ from collections import deque
 
 import paramiko
 
+from ftppool.bucket import Bucket
 from ftppool.drivers.base import Address, OpenFailed, PlaceRefused, Timeouts, Watch, Wire
 from ftppool.drivers.sftp_channel import REALPATH, Refused, SFTPChannel, open_channel, string
 from ftppool.drivers.sftp_endpoint import endpoint_of, hops_of
@@ -30,7 +31,13 @@ class SFTPDriver:
     """Makes SFTP sessions of one target."""
 
     def __init__(
-        self, target: Target, config: SSHConfig, timeouts: Timeouts, channels: int
+        self,
+        target: Target,
+        config: SSHConfig,
+        timeouts: Timeouts,
+        *,
+        channels: int,
+        bucket: Bucket | None = None,
     ) -> None:
         self._target = target
         self._config = config
@@ -38,6 +45,7 @@ class SFTPDriver:
         self._endpoint = endpoint_of(target, config)
         hops_of(self._endpoint, config)  # a typing error shows now, not at the first connect
         self.places: int = channels
+        self._bucket = bucket
         proxied = self._endpoint.proxied or config.socket_factory is not None
         self.endpoint: tuple[str, int, bool] | None = (
             self._endpoint.host,
@@ -47,10 +55,15 @@ class SFTPDriver:
 
     def open(self, address: Address, watch: Watch) -> Wire:
         """Connect and log in; see :meth:`ftppool.drivers.base.Driver.open`."""
-        password = None if self._target.password is None else self._target.secret()
-        opening = Opening(self._endpoint, self._config, self._timeouts, watch=watch)
-        connection = opening.connect(address, password)
-        wire = SFTPWire(connection, self._config, self._timeouts, str(address))
+        opening = Opening(
+            self._endpoint,
+            self._config,
+            self._timeouts,
+            password=None if self._target.password is None else self._target.secret(),
+            watch=watch,
+        )
+        connection = opening.connect(address)
+        wire = SFTPWire(connection, self._config, self._timeouts, str(address), bucket=self._bucket)
         try:
             wire.open_first()
         except BaseException as error:
@@ -70,7 +83,13 @@ class SFTPWire:
     """
 
     def __init__(
-        self, connection: Connection, config: SSHConfig, timeouts: Timeouts, address: str
+        self,
+        connection: Connection,
+        config: SSHConfig,
+        timeouts: Timeouts,
+        address: str,
+        *,
+        bucket: Bucket | None,
     ) -> None:
         self._connection = connection
         self._transport = connection.transport
@@ -78,6 +97,7 @@ class SFTPWire:
         self._config = config
         self._timeouts = timeouts
         self._address = address
+        self._bucket = bucket
         self._spare: deque[SFTPChannel] = deque()
         self._waste: deque[SFTPChannel] = deque()
         self._all: weakref.WeakSet[SFTPChannel] = weakref.WeakSet()
@@ -156,7 +176,7 @@ class SFTPWire:
 
     def files(self, loan: LeasedSFTP) -> SFTPFiles:
         """The file calls."""
-        return SFTPFiles(loan._held(), self._address, fsync=self._config.fsync)
+        return SFTPFiles(loan._held(), self._address, fsync=self._config.fsync, bucket=self._bucket)
 
     def take_back(self, loan: LeasedSFTP, *, doom: bool = False) -> bool:
         """End a loan; a spoiled channel is replaced, the connection lives while it is alive."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import threading
-import time
 from dataclasses import dataclass, field
 
 import paramiko
@@ -275,8 +274,3 @@ def open_channel(
         channel.close()
         raise
     return place
-
-
-def time_of(stamp: float) -> bytes:
-    """Attributes that hold a modification time (and, as they come in pairs, now as access time)."""
-    return struct.pack(">III", 8, int(time.time()) & 0xFFFFFFFF, int(stamp) & 0xFFFFFFFF)

@@ -13,6 +13,7 @@ from typing import BinaryIO, NoReturn
 
 import paramiko
 
+from ftppool.bucket import Bucket
 from ftppool.drivers import sftp_channel as sftp
 from ftppool.drivers.base import Entry
 from ftppool.drivers.sftp_channel import Packet, Refused, SFTPChannel, string
@@ -49,10 +50,13 @@ class _Attributes:
 class SFTPFiles:
     """File calls of one leased place; see :class:`ftppool.drivers.base.FileOps`."""
 
-    def __init__(self, place: SFTPChannel, address: str, *, fsync: bool) -> None:
+    def __init__(
+        self, place: SFTPChannel, address: str, *, fsync: bool, bucket: Bucket | None
+    ) -> None:
         self._place = place
         self._address = address
         self._fsync = fsync and "fsync@openssh.com" in place.extensions
+        self._bucket = bucket
         self._proved: tuple[str, int] | None = None
 
     # -- transfers ---------------------------------------------------------------------------------
@@ -64,7 +68,6 @@ class SFTPFiles:
         on_bytes: Callable[[int], None],
         *,
         offset: int = 0,
-        modified: float | None = None,
     ) -> int:
         """Write the source up to its end; every write is answered before this returns.
 
@@ -73,7 +76,6 @@ class SFTPFiles:
             source: What.
             on_bytes: Called with the bytes sent so far.
             offset: Where in the file to begin; above 0 what is before stays as it is.
-            modified: Modification time of the file, seconds since the epoch.
 
         Returns:
             Bytes sent.
@@ -85,18 +87,29 @@ class SFTPFiles:
             writes: deque[tuple[int, int]] = deque()
             try:
                 while chunk := _read(source, self._place.write_size, path):
+                    self._wait_for_rate(len(chunk))
                     where = struct.pack(">QI", offset + sent, len(chunk))
                     number = self._place.post(sftp.WRITE, string(handle) + where, chunk)
                     writes.append((number, len(chunk)))
                     sent += len(chunk)
                     self._collect(writes, path)
                     on_bytes(sent)
-                self._finish(path, handle, writes, sent, modified)
+                self._finish(path, handle, writes, sent)
             except BaseException:
                 self._abandon(handle, [number for number, _ in writes])
                 raise
         self._proved = (path, offset + sent) if self._proved == (path, offset + sent) else None
         return sent
+
+    def _wait_for_rate(self, due: int) -> None:
+        while self._bucket is not None and due > 0:
+            due -= self._bucket.take(due)
+
+    def resume(
+        self, path: str, source: BinaryIO, on_bytes: Callable[[int], None], offset: int
+    ) -> int:
+        """Write the rest of the source behind what is there; the bytes of the whole file."""
+        return offset + self.store(path, source, on_bytes, offset=offset)
 
     def _collect(self, writes: deque[tuple[int, int]], path: str) -> None:
         """Read the answers that are there; wait for some when too many are missing."""
@@ -112,50 +125,39 @@ class SFTPFiles:
         except Refused as error:
             raise self._rejected(path, error, full=self._disk_is_full(path)) from error
 
-    def _finish(
-        self,
-        path: str,
-        handle: bytes,
-        writes: deque[tuple[int, int]],
-        sent: int,
-        modified: float | None,
-    ) -> None:
-        """Ask for time, size and close together with the last writes: one round trip for all."""
+    def _finish(self, path: str, handle: bytes, writes: deque[tuple[int, int]], sent: int) -> None:
+        """Ask for size and close together with the last writes: one round trip for all."""
         place = self._place
-        rest: list[tuple[int, str]] = []
+        pending = [number for number, _ in writes]
         if self._fsync:
-            rest.append(
-                (place.post(sftp.EXTENDED, string(b"fsync@openssh.com") + string(handle)), "fsync")
-            )
-        if modified is not None:
-            rest.append(
-                (place.post(sftp.FSETSTAT, string(handle) + sftp.time_of(modified)), "time")
-            )
+            request = string(b"fsync@openssh.com") + string(handle)
+            pending.append(place.post(sftp.EXTENDED, request))
         size = place.post(sftp.FSTAT, string(handle))
         closing = place.post(sftp.CLOSE, string(handle))
         place.handles.discard(handle)
         place.channel.settimeout(place.io_timeout + sent / SLOWEST_COMMIT)
         try:
-            failure: BaseException | None = None
-            for number in [number for number, _ in writes] + [number for number, _ in rest]:
-                try:
-                    place.reply(number)
-                except Refused as error:
-                    failure = failure or error
+            failures = [refusal for number in pending if (refusal := self._outcome(number))]
             writes.clear()
             try:
                 there = _attributes(place.reply(size)).size
             except Refused:
                 there = None
-            try:
-                place.reply(closing)
-            except Refused as error:
-                failure = failure or error
+            failures += [refusal for number in [closing] if (refusal := self._outcome(number))]
         finally:
             place.channel.settimeout(place.io_timeout)
-        if isinstance(failure, Refused):
-            raise self._rejected(path, failure, full=self._disk_is_full(path)) from failure
+        if failures:
+            full = self._disk_is_full(path)
+            raise self._rejected(path, failures[0], full=full) from failures[0]
         self._proved = None if there is None else (path, there)
+
+    def _outcome(self, number: int) -> Refused | None:
+        """Wait for an answer of which only the verdict counts."""
+        try:
+            self._place.reply(number)
+        except Refused as error:
+            return error
+        return None
 
     def _abandon(self, handle: bytes, writes: list[int]) -> None:
         """Close a file after an error, if the channel is still in step."""

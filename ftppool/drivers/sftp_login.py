@@ -94,17 +94,24 @@ class Opening:
     """One attempt to get to a server and in; used once."""
 
     def __init__(
-        self, endpoint: Endpoint, config: SSHConfig, timeouts: Timeouts, *, watch: Watch
+        self,
+        endpoint: Endpoint,
+        config: SSHConfig,
+        timeouts: Timeouts,
+        *,
+        password: str | None,
+        watch: Watch,
     ) -> None:
         self._endpoint = endpoint
         self._config = config
         self._timeouts = timeouts
+        self._password = password  # not in a local: frames of errors are read by debuggers
         self._watch = watch
         self._opened: list[Connection] = []
         self._phase = Phase.CONNECT
         self._transport: Transport | None = None
 
-    def connect(self, address: Address, password: str | None) -> Connection:
+    def connect(self, address: Address) -> Connection:
         """Connect to `address`, unless a proxy leads to the endpoint, and log in.
 
         Raises:
@@ -118,10 +125,11 @@ class Opening:
                 config = replace(self._config, fingerprint=None)
                 self._log_in(self._socket(there, hop), hop, config, None)
             sock = self._socket(address, self._endpoint)
-            self._log_in(sock, self._endpoint, self._config, password, final=True)
+            self._log_in(sock, self._endpoint, self._config, self._password, final=True)
         except BaseException as error:
             for connection in reversed(self._opened):
                 connection.close()
+            _drop_frames(error)
             if isinstance(error, IncompatiblePeer):
                 raise ConnectError(
                     f"{address}: no common SSH algorithms ({error})",
@@ -146,6 +154,8 @@ class Opening:
         if isinstance(error, TimeoutError) or "timeout" in text.lower():
             return Reply(Phase.CONNECT, None, text)
         said = self._transport.farewell if self._transport is not None else ""
+        if self._password:
+            said = said.replace(self._password, "***")
         return Reply(self._phase, None, said or text)
 
     def _socket(self, address: Address, endpoint: Endpoint) -> socket.socket | paramiko.Channel:
@@ -223,3 +233,10 @@ def _shake_hands(transport: Transport, timeout: float) -> None:
         raise TimeoutError(f"the SSH key exchange did not end within {timeout:g} s")
     if not transport.is_active():
         raise transport.get_exception() or EOFError("the server hung up in the key exchange")
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Frames on the way to an error hold the password."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

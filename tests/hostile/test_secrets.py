@@ -105,13 +105,13 @@ def test_a_failing_batch_tells_no_password(
     check(error, said, caplog.text, state_directory)
 
 
-@pytest.mark.parametrize("kind", ["proftpd", "pure-ftpd", "pyftpdlib"])
+@pytest.mark.parametrize("kind", ["proftpd", "pure-ftpd", "pyftpdlib", "openssh", "asyncssh"])
 def test_a_refused_login_tells_no_password(
     start: Start, kind: str, state_directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server = start(kind)
-    error, said = fail(f"ftp://{server.user}:{QUOTED}@{server.host}:{server.port}/")
+    error, said = fail(f"{server.scheme}://{server.user}:{QUOTED}@{server.host}:{server.port}/")
     assert isinstance(error, BatchError)
     check(error, said, caplog.text, state_directory)
 

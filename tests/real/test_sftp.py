@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import ftppool
 from ftppool import FTPPool, LeaseReturned, RemoteRejected, SSHConfig
+from ftppool.drivers.base import Resumes
 from tests.conftest import Start
 from tests.support.servers import Server
 
@@ -234,3 +236,21 @@ def test_a_forked_child_leaves_its_parent_s_connection_alone(sshd: Server) -> No
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert sftp.listdir() == []
     assert sshd.wait_idle().quits == 1
+
+
+@pytest.mark.parametrize("kind", ["openssh", "asyncssh"])
+def test_a_file_goes_on_where_it_ended(start: Start, kind: str) -> None:
+    server = start(kind)
+    content = os.urandom(1_000_000)
+    told: list[int] = []
+    with FTPPool(server.url) as pool, pool.acquire() as lease:
+        files = lease.files()
+        assert isinstance(files, Resumes)
+        files.store("file", io.BytesIO(content[:300_000]), told.append)
+        assert files.size("file") == 300_000
+        rest = io.BytesIO(content)
+        rest.seek(300_000)
+        assert files.resume("file", rest, told.append, 300_000) == 1_000_000
+        assert files.size("file") == 1_000_000
+    assert told[-1] == 700_000
+    assert (server.home / "file").read_bytes() == content

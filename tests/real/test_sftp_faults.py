@@ -228,7 +228,7 @@ def test_fifty_failed_logins_leave_nothing(start: Start) -> None:
     server = start("asyncssh")
     target = Target("sftp", server.host, server.port, server.user, "sesame-wrong")
     # Without a pool, which would not connect so often in a minute.
-    driver = SFTPDriver(target, SSHConfig(), Timeouts(), 8)
+    driver = SFTPDriver(target, SSHConfig(), Timeouts(), channels=8)
     address = Address(socket.AF_INET, server.host, server.port)
     with leaks.no_leaks(servers=[server]):
         for _ in range(50):

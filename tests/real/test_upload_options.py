@@ -12,11 +12,11 @@ import ftppool
 from ftppool import upload_batch
 from ftppool.report import Status
 from tests.conftest import Start
-from tests.support.relay import Relay
+from tests.support.relay import Chaos, Relay
 from tests.support.servers import KINDS
 
 A_DAY = 1_700_000_000
-pytestmark = pytest.mark.parametrize("kind", KINDS)
+pytestmark = pytest.mark.parametrize("kind", [*KINDS, "openssh"])
 
 
 def make(folder: Path, count: int, size: int = 5000) -> Path:
@@ -81,15 +81,19 @@ def test_a_transfer_that_broke_off_goes_on_where_the_server_proves_it_ended(
     source = tmp_path / "big"
     source.write_bytes(os.urandom(3_000_000))
     policy = ftppool.RetryPolicy(attempts=4, max_wait=0.1)
-    with Relay(server.port, workdir=tmp_path, data=True, data_reset_at=2_000_000) as relay:
-        url = server.url.replace(str(server.port), str(relay.port))
+    cut: Chaos = {"data": True, "data_reset_at": 2_000_000}
+    if kind == "openssh":
+        cut = {"reset_at": 2_000_000}
+    with Relay(server.port, workdir=tmp_path, **cut) as relay:
+        url = server.behind(relay.port)
         report = upload_batch([source], url, resume=True, retry=policy)
     (outcome,) = report.outcomes
     assert (server.home / "big").read_bytes() == source.read_bytes()
     assert outcome.attempts == 2
     assert outcome.size == 3_000_000
     assert outcome.verified
-    if not refuses:
+    # The reset may take with it all that sshd has not read yet.
+    if not refuses and kind != "openssh":
         assert "went on at byte" in outcome.notes[0]
 
 

@@ -226,6 +226,12 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - a worker must not die unheard
             self.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
         finally:
+            self._leave(worker)
+
+    def _leave(self, worker: _Worker) -> None:
+        try:
+            self._settle(worker)
+        finally:
             worker.session.give_back()
             self.bell.ring()
 

@@ -72,15 +72,15 @@ class Upload:
         token: str | None = None,
         known_part: bool = False,
     ) -> None:
-        self.remote = remote
-        self.sent = 0
+        self.remote: str = remote
+        self.sent: int = 0
         self.size: int | None = None
         self.verified: bool | None = None
         self.skipped: bool = False
         self.left_behind: str | None = None
         self.notes: list[str] = []
-        self.options = options
-        self.shared = shared
+        self.options: UploadOptions = options
+        self.shared: Shared = shared
         self.stored: bool = False
         self.renaming: bool = False
         self.modified: float | None = None

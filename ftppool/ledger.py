@@ -521,6 +521,8 @@ class Ledger:
                 promised[tenant] += tenant.places - 1
             elif not ending.make_room_for(tenant):
                 stuck.add(tenant)
+        if ending.drained:
+            return self._serve(now)  # whose session that was may need another one now
         return frozenset(stuck)
 
     def _room(self, now: float) -> int:
@@ -581,6 +583,7 @@ class _Ending:
         self._coming = ledger.count(State.CLOSING) + ledger.count(State.SETTLING)
         self._draining = sum(1 for slot in self._slots if slot.state is State.OPEN and slot.doomed)
         self._useless = now < ledger.not_before  # nothing could be opened in its place
+        self.drained: bool = False
 
     def make_room_for(self, tenant: Tenant) -> bool:
         """True if something ends for this waiter."""
@@ -596,7 +599,9 @@ class _Ending:
         if self._draining > 0:
             self._draining -= 1
             return True
-        return drain(slot for slot in self._slots if slot.tenant is not tenant)
+        drained = drain(slot for slot in self._slots if slot.tenant is not tenant)
+        self.drained |= drained
+        return drained
 
     def _end_idle(self, tenant: Tenant) -> bool:
         idle = [slot for slot in self._slots if slot.idle and slot.tenant is not tenant]

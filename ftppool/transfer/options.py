@@ -9,7 +9,10 @@ from ftppool.errors import ConfigError
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.parts import PART_NAME, check_part_name, new_token
 
-__all__ = ["Conflict", "Shared", "UploadOptions", "Verify"]
+__all__ = ["Conflict", "Shared", "UploadOptions", "Verify", "token_for"]
+
+LONG_NAME = 50
+"""Characters from which a name may have to be shortened for its part."""
 
 Conflict = Literal["overwrite", "skip", "skip_same", "fail"]
 Verify = Literal["size", "hash", "none"]
@@ -66,3 +69,9 @@ class Shared:
     undated: bool = False
     tells_sizes: bool = False
     token: str = field(default_factory=new_token)
+
+
+def token_for(remote: str, shared: Shared) -> str:
+    """One token does for a whole run, except for long names: shortened, they may be alike."""
+    long = len(remote) - remote.rfind("/") > LONG_NAME
+    return new_token() if long else shared.token

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from ftppool.drivers.base import Dates, FileOps
 from ftppool.errors import RemoteRejected, TransferError
 
-__all__ = ["Hashed", "is_same", "read_past"]
+__all__ = ["Hashed", "is_gone", "is_same", "read_past", "seekable", "size_of"]
 
 CHUNK = 256 * 1024
 
@@ -74,3 +74,27 @@ def is_same(files: FileOps, path: str, size: int | None, modified: float | None)
             raise
         return False
     return there is not None and abs(there - int(modified)) < 1
+
+
+def size_of(files: FileOps, path: str) -> int | None:
+    """Bytes of a file; None if there is none, or if the server cannot tell."""
+    try:
+        return files.size(path)
+    except RemoteRejected as error:
+        if error.retryable:
+            raise
+        return None
+
+
+def is_gone(files: FileOps, path: str) -> bool:
+    """True if the server says in so many words that there is no such file."""
+    try:
+        files.size(path)
+    except RemoteRejected as error:
+        return not error.retryable
+    return False
+
+
+def seekable(source: BinaryIO) -> bool:
+    """True if the source can be read from any offset."""
+    return bool(getattr(source, "seekable", bool)())

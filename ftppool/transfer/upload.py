@@ -20,17 +20,15 @@ from ftppool.errors import (
     TransferError,
     VerifyError,
 )
-from ftppool.transfer.options import Shared, UploadOptions
-from ftppool.transfer.parts import new_token, part_path
-from ftppool.transfer.proof import Hashed, is_same, read_past
+from ftppool.transfer.options import Shared, UploadOptions, token_for
+from ftppool.transfer.parts import part_path
+from ftppool.transfer.proof import Hashed, is_gone, is_same, read_past, seekable, size_of
 from ftppool.transfer.replace import OLD_NAME, come_back, exists, replace
 
 __all__ = ["REFUSED_NAME", "Upload"]
 
 _log = logging.getLogger("ftppool")
 
-LONG_NAME = 50
-"""Characters from which a name may have to be shortened for its part."""
 REFUSED_NAME = frozenset({550, 553, 2, 3})
 """FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
 
@@ -94,7 +92,7 @@ class Upload:
         self._stepping = False
         self._known_part = known_part
         self._distrusted = False
-        self._token = token or _token_for(remote, shared)
+        self._token = token or token_for(remote, shared)
         self.part: str = self._new_part()
 
     def attempt(self, files: FileOps) -> None:
@@ -222,7 +220,7 @@ class Upload:
             try:
                 files.remove(self.left_behind)
             except RemoteRejected as error:
-                if error.retryable or not _is_gone(files, self.left_behind):
+                if error.retryable or not is_gone(files, self.left_behind):
                     raise
             self.left_behind = None
 
@@ -265,7 +263,7 @@ class Upload:
             self.undated()
 
     def _exists(self, files: FileOps) -> bool:
-        if _size(files, self.remote) is not None:
+        if size_of(files, self.remote) is not None:
             self.shared.tells_sizes = True
             return True
         if self.shared.tells_sizes:
@@ -279,7 +277,7 @@ class Upload:
 
     def _arrived_after_all(self, files: FileOps) -> bool:
         """True if an earlier attempt sent everything and only the server's word was lost."""
-        return self.size is not None and _size(files, self.part) == self.size
+        return self.size is not None and size_of(files, self.part) == self.size
 
     def _store(self, files: FileOps) -> None:
         directory = posixpath.dirname(self.part)
@@ -334,7 +332,7 @@ class Upload:
 
     def _transfer(self, files: FileOps, source: BinaryIO) -> int:
         """Send the source, or what the server does not have of it yet; its bytes in all."""
-        offset = self._offset(files) if self.options.resume and _seekable(source) else 0
+        offset = self._offset(files) if self.options.resume and seekable(source) else 0
         if offset and isinstance(files, Resumes):
             read_past(source, offset)
             try:
@@ -352,7 +350,7 @@ class Upload:
         """Bytes of our own part that the server has; 0 if that is not certain."""
         if self._distrusted or (self.left_behind is None and not self._known_part):
             return 0
-        there = _size(files, self.part)
+        there = size_of(files, self.part)
         limit = self.reached if self._expected is None else self._expected
         return there if there is not None and 0 < there <= limit else 0
 
@@ -401,8 +399,8 @@ class Upload:
             self.proved()
 
     def _take_name(self, files: FileOps) -> None:
-        if self.renaming and _size(files, self.part) is None:
-            if _size(files, self.remote) == self.size:
+        if self.renaming and size_of(files, self.part) is None:
+            if size_of(files, self.remote) == self.size:
                 if exists(files, self._aside):
                     self._remove_aside(files)
                 return  # the rename was done, only its reply was lost
@@ -417,32 +415,3 @@ class Upload:
         self._stepping = False
         if stepped:
             self._remove_aside(files)
-
-
-def _size(files: FileOps, path: str) -> int | None:
-    """Bytes of a file; None if there is none, or if the server cannot tell."""
-    try:
-        return files.size(path)
-    except RemoteRejected as error:
-        if error.retryable:
-            raise
-        return None
-
-
-def _is_gone(files: FileOps, path: str) -> bool:
-    """True if the server says in so many words that there is no such file."""
-    try:
-        files.size(path)
-    except RemoteRejected as error:
-        return not error.retryable
-    return False
-
-
-def _token_for(remote: str, shared: Shared) -> str:
-    """One token does for a whole run, except for long names: shortened, they may be alike."""
-    long = len(remote) - remote.rfind("/") > LONG_NAME
-    return new_token() if long else shared.token
-
-
-def _seekable(source: BinaryIO) -> bool:
-    return bool(getattr(source, "seekable", bool)())

@@ -7,6 +7,7 @@ import os
 import random
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -16,17 +17,10 @@ import ftppool
 from ftppool import BatchError, ConfigError, Outcome, RemoteRejected, Status, TransferError
 from ftppool.drivers.base import Entry
 from ftppool.drivers.ftp_files import FTPFiles
-from ftppool.events import Event, Retrying
+from ftppool.events import Event, FileProgress, Retrying
 from tests.conftest import Start
 from tests.support.middlebox import Middlebox
 from tests.support.servers import ALL_KINDS, KINDS, Server
-
-
-@pytest.fixture(params=ALL_KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Run the test once for each kind of server, SFTP too."""
-    return str(request.param)
-
 
 QUICK = ftppool.RetryPolicy(attempts=4, first_wait=0.05, max_wait=0.1)
 
@@ -53,6 +47,12 @@ def fill(server: Server, files: dict[str, bytes]) -> None:
 def through(box: Middlebox, server: Server) -> str:
     """The server's URL, by way of the box."""
     return server.url.replace(str(server.port), str(box.port))
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Every kind of server, SSH as well."""
+    return str(request.param)
 
 
 IN_CLEAR = pytest.mark.parametrize("kind", KINDS)  # a middlebox cannot read what TLS hides
@@ -344,3 +344,23 @@ def test_a_session_fetches_opens_and_describes_files(server: Server, tmp_path: P
             session.open("d/f", "r")  # type: ignore[arg-type]
         with pytest.raises(RemoteRejected, match="directory"):
             session.download("d", tmp_path)
+
+
+def test_a_deadline_leaves_no_part_and_says_what_is_missing(server: Server, tmp_path: Path) -> None:
+    fill(server, {"a-small": b"x", "big": b"y" * 8_000_000, "never": b"z"})
+
+    def slow(event: Event) -> None:
+        if isinstance(event, FileProgress) and event.remote == "big":
+            time.sleep(0.1)
+
+    with ftppool.FTPPool(server.url, max_per_ip=1, on_event=slow) as pool:
+        report = pool.download_batch(
+            ["a-small", "big", "never"], tmp_path / "here", deadline=1.0, check=False
+        )
+    assert [outcome.status for outcome in report.outcomes] == [
+        Status.DOWNLOADED, Status.INTERRUPTED, Status.NOT_ATTEMPTED,
+    ]  # fmt: skip
+    assert "deadline" in str(report.causes[0])
+    assert tree_of(tmp_path / "here") == {"a-small": b"x"}
+    census = server.wait_idle()
+    assert census.quits == census.sessions

@@ -67,7 +67,7 @@ class Packet:
     __slots__ = ("_at", "_body", "kind")
 
     def __init__(self, kind: int, body: memoryview) -> None:
-        self.kind = kind
+        self.kind: int = kind
         self._body = body
         self._at = 0
 

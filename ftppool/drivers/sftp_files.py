@@ -8,7 +8,6 @@ import stat as modes
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
 import paramiko
@@ -17,6 +16,15 @@ from ftppool.bucket import Bucket
 from ftppool.drivers import sftp_channel as sftp
 from ftppool.drivers.base import Entry
 from ftppool.drivers.sftp_channel import Packet, Refused, SFTPChannel, string
+from ftppool.drivers.sftp_names import (
+    TIMES_KNOWN,
+    Attributes,
+    decoded,
+    encoded,
+    kind_of,
+    read_attributes,
+    read_names,
+)
 from ftppool.errors import ConnectionLost, FTPPoolError, RemoteRejected, TransferError
 from ftppool.refusals import Phase
 
@@ -31,20 +39,12 @@ SLOWEST_COMMIT = 1 << 20
 LONGEST_LISTING = 2_000_000
 """Entries of one directory."""
 READ, WRITE, CREATE, TRUNCATE = 0x01, 0x02, 0x08, 0x10
-SIZE_KNOWN, OWNER_KNOWN, MODE_KNOWN, TIMES_KNOWN, MORE_KNOWN = 1, 2, 4, 8, 0x80000000
 NO_SPACE = 1 << 20
 """Bytes free on the server's disk below which a failed write is taken for want of room."""
 WORDS = {
     sftp.NO_SUCH_FILE: "no such file or directory",
     sftp.PERMISSION_DENIED: "permission denied",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Attributes:
-    size: int | None
-    mode: int | None
-    modified: float | None
 
 
 class SFTPFiles:
@@ -140,7 +140,7 @@ class SFTPFiles:
             failures = [refusal for number in pending if (refusal := self._outcome(number))]
             writes.clear()
             try:
-                there = _attributes(place.reply(size)).size
+                there = read_attributes(place.reply(size)).size
             except Refused:
                 there = None
             failures += [refusal for number in [closing] if (refusal := self._outcome(number))]
@@ -218,7 +218,7 @@ class SFTPFiles:
         return self._place.post(sftp.READ, string(handle) + struct.pack(">QI", where, size))
 
     def _open(self, path: str, flags: int, kind: int = sftp.OPEN) -> bytes:
-        payload = string(_raw(path))
+        payload = string(encoded(path))
         if kind == sftp.OPEN:
             payload += struct.pack(">II", flags, 0)
         packet = self._place.call(kind, payload)
@@ -246,7 +246,7 @@ class SFTPFiles:
     def stat(self, path: str) -> Entry:
         """What the server says of a file or directory, by way of a link to it."""
         found = self._stat(path)
-        return Entry(posixpath.basename(path), _kind(found.mode), found.size, found.modified)
+        return Entry(posixpath.basename(path), kind_of(found.mode), found.size, found.modified)
 
     def modified(self, path: str) -> float | None:
         """The time of a file."""
@@ -257,14 +257,14 @@ class SFTPFiles:
         seconds = int(modified)
         try:
             times = struct.pack(">III", TIMES_KNOWN, seconds, seconds)
-            self._call(path, sftp.SETSTAT, string(_raw(path)) + times)
+            self._call(path, sftp.SETSTAT, string(encoded(path)) + times)
         except RemoteRejected:
             return False
         return True
 
     def rename(self, old: str, new: str) -> None:
         """Rename over an existing file where the server can (``posix-rename@openssh.com``)."""
-        names = string(_raw(old)) + string(_raw(new))
+        names = string(encoded(old)) + string(encoded(new))
         if "posix-rename@openssh.com" in self._place.extensions:
             self._call(new, sftp.EXTENDED, string(b"posix-rename@openssh.com") + names)
         else:
@@ -272,15 +272,15 @@ class SFTPFiles:
 
     def remove(self, path: str) -> None:
         """Delete a file."""
-        self._call(path, sftp.REMOVE, string(_raw(path)))
+        self._call(path, sftp.REMOVE, string(encoded(path)))
 
     def mkdir(self, path: str) -> None:
         """Make a directory with the server's usual permissions."""
-        self._call(path, sftp.MKDIR, string(_raw(path)) + struct.pack(">I", 0))
+        self._call(path, sftp.MKDIR, string(encoded(path)) + struct.pack(">I", 0))
 
     def rmdir(self, path: str) -> None:
         """Delete an empty directory."""
-        self._call(path, sftp.RMDIR, string(_raw(path)))
+        self._call(path, sftp.RMDIR, string(encoded(path)))
 
     def is_directory(self, path: str) -> bool:
         """True if it is a directory, or a link to one."""
@@ -302,7 +302,7 @@ class SFTPFiles:
                     while len(ahead) < 2:
                         ahead.append(place.post(sftp.READDIR, string(handle)))
                     try:
-                        entries += _names(place.reply(ahead.popleft()))
+                        entries += read_names(place.reply(ahead.popleft()))
                     except Refused as error:
                         if error.code != sftp.EOF:
                             raise
@@ -318,10 +318,10 @@ class SFTPFiles:
         with self._errors("."):
             packet = self._place.call(sftp.REALPATH, string(b"."))
             packet.number()
-            return _text(packet.string())
+            return decoded(packet.string())
 
-    def _stat(self, path: str) -> _Attributes:
-        return _attributes(self._call(path, sftp.STAT, string(_raw(path))))
+    def _stat(self, path: str) -> Attributes:
+        return read_attributes(self._call(path, sftp.STAT, string(encoded(path))))
 
     def _call(self, path: str, kind: int, payload: bytes) -> Packet:
         with self._errors(path):
@@ -333,7 +333,7 @@ class SFTPFiles:
         """Ask why a write failed: OpenSSH says "Failure" for a full disk and for all else."""
         if "statvfs@openssh.com" not in self._place.extensions:
             return False
-        where = string(_raw(posixpath.dirname(path) or "."))
+        where = string(encoded(posixpath.dirname(path) or "."))
         try:
             packet = self._place.call(sftp.EXTENDED, string(b"statvfs@openssh.com") + where)
             fields = [packet.number(8) for _ in range(5)]
@@ -385,43 +385,3 @@ def _read(source: BinaryIO, size: int, path: str) -> bytes:
         raise TransferError(
             f"{path}: the source cannot be read any further ({error})", phase="source"
         ) from error
-
-
-def _raw(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
-
-
-def _attributes(packet: Packet) -> _Attributes:
-    flags = packet.number()
-    size = packet.number(8) if flags & SIZE_KNOWN else None
-    if flags & OWNER_KNOWN:
-        packet.number(8)
-    mode = packet.number() if flags & MODE_KNOWN else None
-    modified = None
-    if flags & TIMES_KNOWN:
-        packet.number()
-        modified = float(packet.number())
-    if flags & MORE_KNOWN:
-        for _ in range(packet.number()):
-            packet.string(), packet.string()
-    return _Attributes(size, mode, modified)
-
-
-def _names(packet: Packet) -> Iterator[Entry]:
-    for _ in range(packet.number()):
-        name = _text(packet.string())
-        packet.string()  # a line as of `ls -l`, for people
-        found = _attributes(packet)
-        if name not in {".", ".."}:
-            yield Entry(name, _kind(found.mode), found.size, found.modified)
-
-
-def _kind(mode: int | None) -> str:
-    if mode is None:
-        return "other"
-    tests = ((modes.S_ISREG, "file"), (modes.S_ISDIR, "dir"), (modes.S_ISLNK, "link"))
-    return next((kind for test, kind in tests if test(mode)), "other")

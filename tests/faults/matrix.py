@@ -57,7 +57,7 @@ USER_CALLS = {
     "user: source read()",
 }
 CAPACITY = 2
-TRIES = 5
+TRIES = 8
 
 
 @dataclass

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test test-all-pythons faults soak check clean
 
 # `python -m venv` needs Debian's python3-venv; virtualenv by pip is the other way to the same.
 $(BIN)/python:
@@ -32,6 +32,24 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 	$(BIN)/python -m coverage report --include='ftppool/ledger.py,ftppool/refusals.py' --fail-under=100
 
+# The unit tests and the storm of interrupts on every Python that is found (pyenv's included).
+PYTHONS ?= 3.11 3.12 3.13 3.14
+test-all-pythons: export PYENV_VERSION = $(shell ls $(HOME)/.pyenv/versions 2>/dev/null | paste -sd:)
+test-all-pythons:
+	for version in $(PYTHONS); do \
+	  python$$version -c '' 2>/dev/null || { echo "no Python $$version here"; continue; }; \
+	  $(MAKE) VENV=.venv-$$version PYTHON=python$$version .venv-$$version/.test && \
+	  .venv-$$version/bin/python -m pytest tests/unit tests/leaks $(ARGS) || exit 1; \
+	done
+
+# Every call of a pool fails in every way: a table.
+faults: $(VENV)/.test
+	$(BIN)/python -m tests.faults $(ARGS)
+
+# Processes and threads, killed and hurt at random, for an hour: one summary (ARGS="--minutes 5").
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak $(ARGS)
+
 # Lint, types, import rules.
 check: $(VENV)/.check
 	$(BIN)/ruff check .
@@ -43,4 +61,4 @@ check: $(VENV)/.check
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

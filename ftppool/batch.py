@@ -23,6 +23,7 @@ from ftppool.journal import Journal
 from ftppool.plan import Plan
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.download import Fetch
+from ftppool.workers import launch
 
 __all__ = ["Batch"]
 
@@ -124,7 +125,7 @@ class Batch:
         )
         timer = threading.Timer(self._plan.deadline, self._crew.give_up, (late,))
         timer.daemon = True
-        timer.start()
+        launch(timer)
         return timer
 
     def _feed(self) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from math import inf
+from weakref import ReferenceType
 
 from ftppool.bell import Bell
 from ftppool.drivers.base import Driver
@@ -33,6 +34,7 @@ class Estate:
         close_timeout: Seconds for the end of all its sessions.
         leak_warn_after: Seconds after which a lease that is out is suspected, or None.
         on_event: The listener.
+        pool: A weak reference to the pool.
         settled: True once the pool was closed, or its loss was told.
     """
 
@@ -41,6 +43,7 @@ class Estate:
     close_timeout: float
     leak_warn_after: float | None
     on_event: Callable[[Event], object] | None
+    pool: ReferenceType[object]
     settled: bool = False
 
     def emit(self, event: Event) -> None:
@@ -51,6 +54,10 @@ class Estate:
             self.on_event(event)
         except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
             _log.exception("ftppool: on_event failed for %s", type(event).__name__)
+
+    def lost(self) -> bool:
+        """True if nobody has the pool any more."""
+        return self.pool() is None
 
     def tell_loss(self, how: str) -> None:
         """Say once that the pool was never closed."""

@@ -34,6 +34,7 @@ from ftppool.retry import file_delay
 from ftppool.transfer.chain import OneAtATime, overlap
 from ftppool.transfer.download import Fetch
 from ftppool.transfer.upload import Upload
+from ftppool.workers import launch
 
 __all__ = ["Begin", "Crew", "Done", "Note"]
 
@@ -136,7 +137,7 @@ class Crew:
             target=self._work, args=(worker,), name=f"{self._pool.name}-{number + 1}", daemon=True
         )
         self._workers[number : number + 1] = [worker]
-        worker.thread.start()
+        launch(worker.thread)
 
     def end_input(self) -> None:
         """Let workers end that find nothing to do."""

@@ -14,7 +14,7 @@ from ftppool.leaks import tell_leak, tell_suspicion
 from ftppool.lease import Grip
 from ftppool.opening import LOGIN, Opener
 from ftppool.slots import Slot, State
-from ftppool.workers import Workers
+from ftppool.workers import Workers, launch
 
 __all__ = ["Dispatcher"]
 
@@ -63,7 +63,7 @@ class Dispatcher:
             return
         if self._board.in_use:
             self._thread = self._latest = self._workers.new(self._run, "dispatcher")
-            self._thread.start()
+            launch(self._thread)
 
     def join(self, deadline: float) -> int:
         """Wait for the threads that have no more work; the number of those that still run."""
@@ -96,6 +96,7 @@ class Dispatcher:
             if self.retired or self._thread is not me:
                 return None  # a Ctrl-C in start() may have made two of us
             self._mend()
+            self._find_lost()
             board.ledger.pump(now)
             board.forget_closed()
             freed = list(board.ledger.freed)
@@ -115,7 +116,7 @@ class Dispatcher:
             client.done.ring()
         self._tell(suspects, now)
         self._be_fair(now)
-        return 0.0 if freed else pause
+        return 0.0 if freed or self.mailbox or self.orphans else pause
 
     def _mend(self) -> None:
         """Find jobs that died, or were never begun, because a thread did. Needs the lock."""
@@ -175,6 +176,17 @@ class Dispatcher:
             if deadline <= time.monotonic():
                 del self._deadlines[client]
                 self._opener.break_off(client)
+
+    def _find_lost(self) -> None:
+        """Find leases and pools whose finalizers were broken off by a Ctrl-C. Needs the lock."""
+        for slot in self._board.ledger.slots:
+            for place in slot.places:
+                owner = place.owner
+                if isinstance(owner, Grip) and owner.lost() and owner not in self.mailbox:
+                    self.mailbox.append(owner)
+        for client in self._board.clients:
+            if client.estate.lost() and not client.closed and client not in self.orphans:
+                self.orphans.append(client)
 
     def _suspects(self, now: float) -> list[Grip]:
         """Find leases that are out for very long. Needs the lock."""

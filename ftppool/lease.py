@@ -7,6 +7,7 @@ import threading
 from collections.abc import Hashable
 from types import TracebackType
 from typing import Any, Protocol, Self
+from weakref import ReferenceType, ref
 
 from ftppool.drivers.base import FileOps, Wire
 from ftppool.errors import LeaseReturned
@@ -27,19 +28,25 @@ class Grip:
         loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
         patience: Seconds after which a lease that is still out is told as a suspected leak.
         told: True once that was done.
+        lease: A weak reference to the lease: the borrower alone keeps it alive.
     """
 
-    __slots__ = ("group", "loan", "patience", "since", "stack", "task", "thread", "told")
+    __slots__ = ("group", "lease", "loan", "patience", "since", "stack", "task", "thread", "told")
 
     def __init__(self, threads: tuple[Hashable, ...], since: float, patience: float) -> None:
         self.thread: Hashable = threads[0]
         self.group: Hashable = threads[-1]
         self.since: float = since
         self.loan: Any = None
+        self.lease: ReferenceType[Lease] | None = None
         self.task: threading.Thread = threading.current_thread()
         self.patience: float = patience
         self.told: bool = False
         self.stack: Stack = stack_here(3)  # without the gate, which called this
+
+    def lost(self) -> bool:
+        """True if nobody has the lease any more, whether or not its finalizer came to an end."""
+        return self.lease is not None and self.lease() is None
 
     def suspicious(self, now: float) -> bool:
         """True if the lease has been out for too long, and nobody knows."""
@@ -73,6 +80,7 @@ class Lease:
         self._done = False
         self._gate = gate
         self.grip: Grip = grip
+        grip.lease = ref(self)
 
     def begin(self, place: Place, wire: Wire, now: float, limit: float) -> None:
         """Borrow; that may take `limit` seconds."""

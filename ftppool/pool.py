@@ -169,6 +169,7 @@ class FTPPool:
             close_timeout=close_timeout,
             leak_warn_after=leak_warn_after,
             on_event=on_event,
+            pool=weakref.ref(self),
         )
         self._route = _route(self._target, self._driver)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
@@ -676,6 +677,7 @@ def _after_fork() -> None:
     for pool in list(_pools):
         pool._lock = threading.Lock()
         pool._clients.clear()  # for the finalizer, which has this very object
+        pool._stay = None
         pool._closed = "this pool belongs to the process that made it; make a new one in this one"
 
 

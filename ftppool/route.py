@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ftppool.bell import Bell
 from ftppool.drivers.base import Address
 from ftppool.errors import ConnectError
+from ftppool.workers import launch
 
 __all__ = ["Route"]
 
@@ -75,7 +76,7 @@ def _resolve(host: str, port: int, timeout: float) -> tuple[Address, ...]:
         finally:
             bell.ring()
 
-    threading.Thread(target=ask, name=f"ftppool-resolve-{host}", daemon=True).start()
+    launch(threading.Thread(target=ask, name=f"ftppool-resolve-{host}", daemon=True))
     bell.wait(max(0.0, timeout))
     answer = found[0] if found else TimeoutError(f"no answer within {timeout:g} s")
     if isinstance(answer, tuple) and answer:

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Workers"]
+from ftppool.bell import Bell
+
+__all__ = ["Workers", "launch"]
+
+
+def launch(thread: threading.Thread) -> None:
+    """Start a thread as ``thread.start()`` does, but so that a Ctrl-C cannot break it.
+
+    That method waits on a condition: an interrupt there raises RuntimeError("release unlocked
+    lock") or leaves a thread behind that never ran. Here another thread calls it, which no signal
+    reaches, and this one waits on a raw lock.
+
+    Raises:
+        RuntimeError: There can be no more threads.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        thread.start()
+        return
+    bell, errors = Bell(), deque[BaseException]()
+
+    def start() -> None:
+        try:
+            thread.start()
+        except BaseException as error:  # noqa: BLE001 - to the caller
+            errors.append(error)
+        finally:
+            bell.ring()
+
+    _thread.start_new_thread(start, ())
+    bell.wait(None)
+    if errors:
+        raise errors[0]
 
 
 class Workers:

@@ -47,7 +47,7 @@ CALLEES = {"start": "start", "__init__": "socket", "getaddrinfo": "getaddrinfo"}
 """Functions of ``socket`` and ``threading`` that are a boundary, and their names in the table. So
 is each method of a socket or lock that is written in C."""
 MODULES = (socket.__file__, threading.__file__)
-HARMLESS = {"__enter__", "__exit__", "fileno", "gettimeout"}
+HARMLESS = {"__enter__", "__exit__", "fileno", "gettimeout", "detach"}
 """Cannot fail. (The first two are a lock's in a ``with`` block.)"""
 
 
@@ -126,8 +126,7 @@ class Injector:
             if self._countdown != 0 or self._error is None:
                 return
             self.fired += 1
-            error = self._error("injected")
-        raise error
+        raise self._error("injected")
 
 
 def _name_in_c(function: Any) -> str:

@@ -130,7 +130,7 @@ def work(pool: FTPPool, given: Given) -> None:
         other.voidcmd("NOOP")
     with pool.session() as session:
         session.upload(given.source, "file")
-    pool.upload_batch([(given.source, "batch")], workers=1)
+    pool.upload_batch([(given.source, f"batch-{n}") for n in range(3)], workers=1)
     lease = pool.acquire()
     lease.discard()
     with contextlib.suppress(ZeroDivisionError), pool.ftp() as ftp:

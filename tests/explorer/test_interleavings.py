@@ -1,0 +1,22 @@
+"""The threads of a gate in every order that fits the time; `scheduler` says what is checked."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.explorer.explore import explore
+from tests.explorer.scenarios import SCENARIOS
+
+SECONDS = 4.0
+SEED = 11
+
+
+@pytest.mark.filterwarnings("ignore::ftppool.LeakWarning")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_no_interleaving_breaks_a_promise(name: str, record_summary: list[str]) -> None:
+    explored = explore(name, SECONDS, SEED)
+    record_summary.append(
+        f"explored {name}: {len(explored.seen):,} interleavings of "
+        f"{explored.steps / explored.runs:.0f} steps"
+    )
+    assert len(explored.seen) > 10

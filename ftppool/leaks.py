@@ -22,7 +22,7 @@ Stack: TypeAlias = tuple[tuple[CodeType, int], ...]
 """Frames, the innermost first: code objects and instruction offsets. They cost little to note and
 keep no local variable alive; names and line numbers are worked out when they are needed."""
 
-DEPTH = 10
+DEPTH = 6
 """Frames that are noted, ours among them: each costs every borrower some 50 ns."""
 NOT_THE_USER = (os.path.dirname(os.path.abspath(__file__)) + os.sep, contextlib.__file__)
 """Where the code of a borrower is not: this package, and what runs its ``with`` blocks."""

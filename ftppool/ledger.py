@@ -61,10 +61,11 @@ class Ledger:
         self.settle: float = FIRST_SETTLE
         self.owed: int = 0
         self.busy: bool = False
-        # What the last pump found: pools of which somebody waits whom nothing can help, and how
-        # many sessions are to end as soon as their borrowers give them back.
+        # What the last pump found: pools of which somebody waits whom nothing can help, and if a
+        # place that comes back may concern more than the next in the queue: there are sessions
+        # beyond the cap, or room is kept for one who may not open yet.
         self._stuck: frozenset[Tenant] = NOBODY
-        self._surplus: int = 0
+        self._unsettled: bool = True
         self.probe_at: float = float("inf")
         self._fruitless: deque[float] = deque(maxlen=BUDGET)
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
@@ -164,7 +165,7 @@ class Ledger:
             slot.doomed = True
         slot.last_used = now
         place.owner = None
-        if self._surplus or not slot.fit(now) or not self._hand_on(place):
+        if self._unsettled or not slot.fit(now) or not self._hand_on(place):
             self.pump(now)
         return True
 
@@ -368,13 +369,17 @@ class Ledger:
         Returns:
             The waiters that have something to wake up for.
         """
-        self._stuck = NOBODY
+        self._stuck, self._unsettled = NOBODY, True
         self._drop_the_dead()
         self._settle(now)
-        self._retire(now)
+        unsettled = self._retire(now) > 0
         if self.waiters:
-            self._stuck = Serving(self, now).run()
+            serving = Serving(self, now)
+            serving.run()
+            self._stuck = frozenset(serving.stuck)
+            unsettled |= serving.kept > 0
         self._retire_unused(now)
+        self._unsettled = unsettled
         self.busy = bool(self.freed) or any(
             slot.state in (State.OPENING, State.CLOSING) and not slot.claimed for slot in self.slots
         )
@@ -436,7 +441,8 @@ class Ledger:
                 self.slots.remove(slot)
                 slot.move(Event.SETTLED)
 
-    def _retire(self, now: float) -> None:
+    def _retire(self, now: float) -> int:
+        """End what nobody may have; how many of those in use are still beyond the cap."""
         for slot in self.slots:
             if slot.idle and not slot.fit(now):
                 slot.move(Event.CLOSE)
@@ -451,7 +457,7 @@ class Ledger:
         for slot in idle[:surplus]:
             slot.move(Event.CLOSE)
         surplus = max(0, surplus - len(idle))
-        self._surplus = surplus - sum(drain(staying) for _ in range(surplus))
+        return surplus - sum(drain(staying) for _ in range(surplus))
 
     def _retire_unused(self, now: float) -> None:
         for slot in self.slots:

@@ -17,16 +17,28 @@ NOBODY: frozenset[Tenant] = frozenset()
 
 
 class Serving:
-    """Serves the waiters of a ledger, first come, first served."""
+    """Serves the waiters of a ledger, first come, first served.
+
+    Attributes:
+        stuck: The pools of those for whom there is nothing.
+        kept: For how many, who may not open yet, room is kept.
+    """
 
     def __init__(self, ledger: Ledger, now: float) -> None:
         self._ledger = ledger
         self._now = now
+        self.stuck: set[Tenant] = set()
+        self.kept: int = 0
 
-    def run(self) -> frozenset[Tenant]:
-        """Find something for each waiter; the pools of those for whom there is nothing."""
+    def run(self) -> None:
+        """Find something for each waiter."""
+        while self._pass():
+            pass  # whose session was drained may need room now; each time there is one less
+
+    def _pass(self) -> bool:
+        """Go through the queue once; True if a session was drained."""
         ledger, now = self._ledger, self._now
-        stuck: set[Tenant] = set()
+        self.stuck, self.kept = set(), 0
         promised: Counter[Tenant] = Counter()
         for slot in ledger.slots:
             if slot.state is State.OPENING:
@@ -35,7 +47,7 @@ class Serving:
         room = ledger.room(now) - len(ledger.slots)
         for waiter in ledger.waiters:
             tenant = waiter.tenant
-            if waiter.served or not waiter.alive or tenant in stuck:
+            if waiter.served or not waiter.alive or tenant in self.stuck:
                 continue
             place = ledger.free_place(tenant, now)
             if place is not None:
@@ -43,17 +55,17 @@ class Serving:
             elif promised[tenant] > 0:
                 promised[tenant] -= 1
             elif ledger.at_own_limit(tenant, now):
-                stuck.add(tenant)
+                self.stuck.add(tenant)
             elif room > 0:
-                room -= 1  # kept for this waiter if he may not open yet
+                room -= 1
                 if self._may_open(tenant):
                     self._open(tenant)
+                else:
+                    self.kept += 1
                 promised[tenant] += tenant.places - 1
             elif not ending.make_room_for(tenant):
-                stuck.add(tenant)
-        if ending.drained:
-            return Serving(ledger, now).run()  # whose session that was may need another one now
-        return frozenset(stuck)
+                self.stuck.add(tenant)
+        return ending.drained
 
     def _may_open(self, tenant: Tenant) -> bool:
         ledger, now = self._ledger, self._now

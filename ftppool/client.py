@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 from weakref import ReferenceType
 
 from ftppool.bell import Bell
@@ -97,12 +96,6 @@ class Client(Tenant):
     def name(self) -> str:
         """The pool's name."""
         return self.estate.name
-
-    def patience(self, threads: tuple[Hashable, ...]) -> float:
-        """Seconds after which a lease of these threads is suspected to be lost."""
-        limit = self.estate.leak_warn_after
-        # A batch, whose workers wait on its caller's behalf, keeps its sessions for long.
-        return inf if limit is None or len(threads) > 1 else limit
 
     def emit(self, event: Event) -> None:
         """Tell the pool's listener."""

@@ -194,7 +194,8 @@ class Dispatcher:
             place.owner
             for slot in self._board.ledger.slots
             for place in slot.places
-            if isinstance(place.owner, Grip) and place.owner.suspicious(now)
+            if isinstance(place.owner, Grip)
+            and place.owner.suspicious(now, client_of(slot).estate.leak_warn_after)
         ]
 
     def _tell(self, suspects: list[Grip], now: float) -> None:

@@ -84,7 +84,7 @@ class Gate:
             raise Cancelled
         now = time.monotonic()
         # Made before there is anything to lose: if it is lost, so is what its grip holds.
-        lease = Lease(self, Grip(threads, now, client.patience(threads)))
+        lease = Lease(self, Grip(threads, now))
         try:
             self._borrow(lease, client, timeout, threads, cancel)
         except (FTPPoolError, Cancelled):

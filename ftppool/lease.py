@@ -26,21 +26,19 @@ class Grip:
         group: On whose behalf: the caller of a batch, or the same.
         since: When he asked.
         loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
-        patience: Seconds after which a lease that is still out is told as a suspected leak.
-        told: True once that was done.
+        told: True once the lease was told as a suspected leak.
         lease: A weak reference to the lease: the borrower alone keeps it alive.
     """
 
-    __slots__ = ("group", "lease", "loan", "patience", "since", "stack", "task", "thread", "told")
+    __slots__ = ("group", "lease", "loan", "since", "stack", "task", "thread", "told")
 
-    def __init__(self, threads: tuple[Hashable, ...], since: float, patience: float) -> None:
+    def __init__(self, threads: tuple[Hashable, ...], since: float) -> None:
         self.thread: Hashable = threads[0]
         self.group: Hashable = threads[-1]
         self.since: float = since
         self.loan: Any = None
         self.lease: ReferenceType[Lease] | None = None
         self.task: threading.Thread = threading.current_thread()
-        self.patience: float = patience
         self.told: bool = False
         self.stack: Stack = stack_here(3)  # without the gate, which called this
 
@@ -48,9 +46,11 @@ class Grip:
         """True if nobody has the lease any more, whether or not its finalizer came to an end."""
         return self.lease is not None and self.lease() is None
 
-    def suspicious(self, now: float) -> bool:
+    def suspicious(self, now: float, limit: float | None) -> bool:
         """True if the lease has been out for too long, and nobody knows."""
-        return self.since + self.patience <= now and not self.told
+        if limit is None or self.told or self.thread != self.group:
+            return False  # a batch, whose workers borrow on its behalf, keeps its sessions for long
+        return self.since + limit <= now
 
     def holder(self, now: float) -> Holder:
         """Describe the borrower for an error message."""

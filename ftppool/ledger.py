@@ -159,8 +159,7 @@ class Ledger:
         if place.owner is not owner:
             return False
         slot = place.slot
-        alone = all(other is place or other.owner is None for other in slot.places)
-        if doom or (alone and slot.tenant.max_idle <= 0) or self.owed > 0:
+        if doom or self.owed > 0 or (slot.tenant.max_idle <= 0 and _alone(place)):
             self.owed = max(0, self.owed - (not slot.doomed))
             slot.doomed = True
         slot.last_used = now
@@ -499,3 +498,7 @@ class Ledger:
             if waiter.tenant is tenant and not waiter.served:
                 waiter.error = error
                 waiter.ring()
+
+
+def _alone(place: Place) -> bool:
+    return all(other is place or other.owner is None for other in place.slot.places)

@@ -76,14 +76,12 @@ class Client(Tenant):
     Nothing here may lead back to the pool: it is told when nobody else has it any more.
 
     Attributes:
-        user: Who logs in.
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
         done: Rung whenever something of this pool may have ended.
     """
 
     estate: Estate
-    user: str
     driver: Driver
     limiter: Limiter
     policy: RetryPolicy

@@ -21,8 +21,8 @@ def deadlocked(ledger: Ledger, waiter: Waiter, now: float) -> bool:
         return False
     tenant = waiter.tenant
     if ledger.at_own_limit(tenant, now):
-        mine = [slot for slot in ledger.slots if slot.tenant is tenant]
-        rivals = [other for other in ledger.waiters if other.tenant is tenant]
+        mine = [slot for slot in ledger.slots if slot.tenant.same_user(tenant)]
+        rivals = [other for other in ledger.waiters if other.tenant.same_user(tenant)]
         if _all_wait(waiter, mine, rivals):
             return True
     all_wait = _all_wait(waiter, ledger.slots, ledger.waiters)

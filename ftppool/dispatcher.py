@@ -222,7 +222,7 @@ class Dispatcher:
         if not waiting:
             self._opener.leave_lines()
         for limiter in {client.limiter for client in list(board.clients)}:
-            self._opener.look_up(limiter)
+            self._opener.glance(limiter)
         allowed = [
             allowance
             for limiter in limiters

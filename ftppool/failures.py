@@ -26,6 +26,7 @@ __all__ = [
     "held_elsewhere",
     "no_answer",
     "open_error",
+    "over_budget",
     "timed_out",
     "would_deadlock",
 ]
@@ -123,12 +124,29 @@ def held_elsewhere(
     return error
 
 
-def would_deadlock(address: Address, cap: int) -> WouldDeadlock:
+def over_budget(address: Address, error: FTPPoolError, seconds: float) -> FTPPoolError:
+    """So many connects came to nothing that none is tried for a while: say what they failed of."""
+    told = copy.copy(error)
+    told.args = (
+        f"too many connects to {address} came to nothing within a minute; the next one is tried in "
+        f"{seconds:.0f} s: {error}",
+    )
+    told.__cause__ = error
+    return told
+
+
+def would_deadlock(
+    address: Address, cap: int, effective: int, failure: FTPPoolError | None
+) -> WouldDeadlock:
     """Every place is held by threads that wait for another one."""
-    return WouldDeadlock(
-        f"this thread holds a session to {address} and asks for another, but all {cap} are held by "
-        "this thread or by others that wait as well: give one back first, or raise max_per_ip if "
-        "the server allows it",
+    advice = "or raise max_per_ip if the server allows it"
+    if effective < cap:
+        advice = f"as the server does not allow the {cap} of max_per_ip"
+    error = WouldDeadlock(
+        f"this thread holds a session to {address} and asks for another, but all {effective} are "
+        f"held by this thread or by others that wait as well: give one back first, {advice}",
         phase="acquire",
         address=str(address),
     )
+    error.__cause__ = failure
+    return error

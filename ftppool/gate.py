@@ -21,7 +21,14 @@ from ftppool.deadlock import deadlocked
 from ftppool.dispatcher import Dispatcher
 from ftppool.drivers.base import Address, PlaceRefused, Wire, drop
 from ftppool.errors import FTPPoolError
-from ftppool.failures import gave_up, held_elsewhere, no_answer, timed_out, would_deadlock
+from ftppool.failures import (
+    gave_up,
+    held_elsewhere,
+    no_answer,
+    over_budget,
+    timed_out,
+    would_deadlock,
+)
 from ftppool.farewell import Farewell, end_all
 from ftppool.lease import Grip, Lease
 from ftppool.opening import LOGIN, Opener
@@ -149,7 +156,7 @@ class Gate:
         if busy:
             self._board.nudge.ring()
         if hopeless:
-            raise would_deadlock(self.address, waiter.tenant.cap)
+            raise self._would_deadlock(waiter)
 
     def _wait(
         self,
@@ -186,7 +193,7 @@ class Gate:
         now = time.monotonic()
         with self._lock:
             if not self._dispatcher.mailbox and deadlocked(self._ledger, waiter, now):
-                raise would_deadlock(self.address, waiter.tenant.cap)
+                raise self._would_deadlock(waiter)
             answered = any(slot.connected for slot in self._ledger.slots)
         return (deadline if answered else min(deadline, answer)) - now
 
@@ -435,22 +442,34 @@ class Gate:
         with self._lock:
             return snapshot(self._ledger, client)
 
+    def _would_deadlock(self, waiter: BelledWaiter) -> FTPPoolError:
+        ledger = self._ledger
+        failure = ledger.last_failure if ledger.learned is not None else None
+        return would_deadlock(self.address, waiter.tenant.cap, ledger.effective, failure)
+
     def _nothing_came(self, client: Client, timeout: float) -> FTPPoolError:
+        now = time.monotonic()
         with self._lock:
             client.totals.acquire_timeouts += 1
-            failure = self._ledger.last_failure
-            alive = any(slot.connected for slot in self._ledger.slots)
-            trying = any(slot.state is State.OPENING for slot in self._ledger.slots)
-            holders = holders_of(self._ledger, time.monotonic())
-            effective = self._ledger.effective
-        others = client.limiter.elsewhere(str(self.address)) if self._opener.asking else ""
+            ledger = self._ledger
+            # A failure of long ago explains this wait only if its back-off lasted into it.
+            recent = max(ledger.failed_at, ledger.not_before) >= now - timeout
+            failure = ledger.last_failure if recent else None
+            alive = any(slot.connected for slot in ledger.slots)
+            pause, fruitless = ledger.budget_ends() - now, ledger.last_fruitless
+            holders = holders_of(ledger, now)
+            effective = ledger.effective
+        denied = self._opener.asking or client.not_before >= now - timeout
+        others = client.limiter.elsewhere(str(self.address)) if denied else ""
         if alive:
             return timed_out(self.address, timeout, holders, effective, failure, others=others)
+        if pause > 0 and fruitless is not None:
+            return over_budget(self.address, fruitless, pause)
         if others:
             return held_elsewhere(self.address, timeout, others, failure)
         if failure is not None:
             return gave_up(failure, timeout)
-        if trying:
+        if self._opener.connecting:
             return no_answer(self.address, timeout)
         return timed_out(self.address, timeout, holders, effective, failure)
 

@@ -77,10 +77,10 @@ class Lease:
     _wire: Wire
 
     def __init__(self, gate: _Giver, grip: Grip) -> None:
-        self._done = False
         self._gate = gate
         self.grip: Grip = grip
         grip.lease = ref(self)
+        self._done = False
 
     def begin(self, place: Place, wire: Wire, now: float, limit: float) -> None:
         """Borrow; that may take `limit` seconds."""
@@ -147,5 +147,5 @@ class Lease:
 
     def __del__(self) -> None:
         # No lock and no I/O here: the garbage collector may run this inside the gate's own lock.
-        if not self._done:
+        if not getattr(self, "_done", True):  # a Ctrl-C may have broken off __init__
             self._gate.lost(self.grip)

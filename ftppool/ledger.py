@@ -58,6 +58,7 @@ class Ledger:
         self.not_before: float = 0.0
         self.failures: int = 0
         self.last_failure: FTPPoolError | None = None
+        self.failed_at: float = 0.0
         self.settle: float = FIRST_SETTLE
         self.owed: int = 0
         self.busy: bool = False
@@ -67,6 +68,7 @@ class Ledger:
         self._stuck: frozenset[Tenant] = NOBODY
         self._unsettled: bool = True
         self.probe_at: float = float("inf")
+        self.last_fruitless: FTPPoolError | None = None
         self._fruitless: deque[float] = deque(maxlen=BUDGET)
         self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
@@ -216,7 +218,14 @@ class Ledger:
         self.pump(now)
 
     def open_failed(
-        self, slot: Slot, error: FTPPoolError, now: float, *, delay: float, for_good: bool
+        self,
+        slot: Slot,
+        error: FTPPoolError,
+        now: float,
+        *,
+        delay: float,
+        for_good: bool,
+        connected: bool = True,
     ) -> None:
         """No session came of it.
 
@@ -224,9 +233,12 @@ class Ledger:
             error: Goes to the waiters of this slot's pool if `for_good`, else is only remembered.
             delay: Seconds before the next connection to this address may be tried.
             for_good: True if another try would end the same way.
+            connected: False if the server was not even asked.
         """
         self.not_before = max(self.not_before, now + delay)
-        self._fruitless.append(now)
+        if connected:
+            self._fruitless.append(now)
+            self.last_fruitless = error
         slot.greeted = False
         slot.settled_at = now + self.settle
         slot.move(Event.OPEN_FAILED)
@@ -235,7 +247,7 @@ class Ledger:
             self._fail_waiters(slot.tenant, error)
         else:
             self.failures += 1
-            self.last_failure = error
+            self.last_failure, self.failed_at = error, now
         self.pump(now)
 
     def refused(
@@ -267,7 +279,7 @@ class Ledger:
             self.settle = min(LONGEST_SETTLE, self.settle * 2)
         tenants = [other.tenant for other in others] + ended
         if of_user:
-            tenants = [tenant for tenant in tenants if tenant is slot.tenant]
+            tenants = [tenant for tenant in tenants if tenant.same_user(slot.tenant)]
         connections = len(tenants) + elsewhere
         if of_server or not connections:
             return None  # somebody else holds the places: nothing to learn
@@ -287,9 +299,10 @@ class Ledger:
         who.learned, who.probe_at = limit, probe_at
         self.pump(now)
 
-    def denied(self, slot: Slot, now: float, *, delay: float) -> None:
-        """The limiter had no permit; nothing was connected."""
-        self.not_before = max(self.not_before, now + delay)
+    def denied(self, slot: Slot, now: float, *, delay: float, of_user: bool = False) -> None:
+        """The limiter had no permit, for this user or for anybody; nothing was connected."""
+        who = slot.tenant if of_user else self
+        who.not_before = max(who.not_before, now + delay)
         slot.move(Event.DENIED)
         self.slots.remove(slot)
         self.pump(now)
@@ -400,6 +413,7 @@ class Ledger:
                     self.probe_at,
                     self.budget_ends(),
                     *(waiter.tenant.probe_at for waiter in self.waiters),
+                    *(waiter.tenant.not_before for waiter in self.waiters),
                 )
                 if now < when < float("inf")
             ]
@@ -486,7 +500,7 @@ class Ledger:
         """True if a pool has as many slots as its user may have."""
         if tenant.learned is None:
             return False
-        mine = sum(1 for slot in self.slots if slot.tenant is tenant)
+        mine = sum(1 for slot in self.slots if slot.tenant.same_user(tenant))
         return mine >= tenant.learned + (now >= tenant.probe_at)
 
     def budget_ends(self) -> float:

@@ -136,6 +136,8 @@ class Lessons:
 
     def banned(self, words: str, now: float) -> Lessons:
         """Obey a ban; another one within a day of the last lasts twice as long."""
+        if self.ban is not None and not self.ban.over(now):
+            return self  # the same one, told to several connects
         pause = FIRST_BAN
         if self.ban is not None and abs(now - self.ban.until) < LONGEST_PAUSE:
             pause = min(self.ban.pause * 2, LONGEST_PAUSE)
@@ -177,7 +179,7 @@ class Lessons:
                 },
                 ban=_read(Ban, fields["ban"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return cls()
 
 
@@ -185,6 +187,8 @@ def _read(kind: type[T], found: Mapping[str, Any] | None) -> T | None:
     if found is None:
         return None
     numbers = [number for name, number in found.items() if name != "words"]
-    if not isinstance(found["words"], str) or not all(0 < number < FAR for number in numbers):
+    whole = isinstance(found.get("limit", 1), int)
+    plain = whole and isinstance(found["words"], str)
+    if not plain or not all(0 < number < FAR for number in numbers):
         raise ValueError(found)
     return kind(**found)

@@ -17,7 +17,7 @@ from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
 from ftppool.events import ConnectFailed, SessionClosed, SessionOpened, SessionRefused
 from ftppool.failures import banned, open_error
 from ftppool.lessons import Ban, Lesson, Lessons
-from ftppool.limits.base import Limiter, Permit
+from ftppool.limits.base import Denied, Limiter, Permit
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
 from ftppool.slots import Slot, State
@@ -74,6 +74,7 @@ class Opener:
         # So that what was read before a lesson is not applied after it. The board's lock is taken
         # within this one, never the other way round.
         self._learning = threading.Lock()
+        self._of_all: dict[Limiter, Lesson | None] = {}
 
     def open(self, slot: Slot) -> None:
         """Get a permit, connect and log in; the ledger hears how it ended."""
@@ -97,17 +98,20 @@ class Opener:
         with self.board.lock:
             cap = min(client.cap, self.board.ledger.cap or client.cap)
         permit = client.limiter.take(self._address, cap, client.user)
-        if permit is None:
-            self.asking[client.limiter] = None
+        if isinstance(permit, Denied):
+            of_user = permit is Denied.USER
+            if not of_user:
+                self.asking[client.limiter] = None
             delay = random.uniform(*NO_PERMIT)  # noqa: S311 - no secret
             with self.board.lock:
-                self.board.ledger.denied(slot, time.monotonic(), delay=delay)
+                self.board.ledger.denied(slot, time.monotonic(), delay=delay, of_user=of_user)
             return
         self.permits[slot] = permit
         wire = client.driver.open(self.board.address, _Watch(self, slot))
         try:
             if permit.trying:
-                self._teach(client, lambda known: known.raised(permit.trying, time.time()))
+                with self._learning:
+                    self._apply(client.limiter, client.limiter.proved(self._address, permit))
             now = time.monotonic()
             lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
             with self.board.lock:
@@ -127,6 +131,14 @@ class Opener:
             self._apply(limiter, lessons)
         return lessons
 
+    def glance(self, limiter: Limiter) -> None:
+        """The same, unless somebody is about to learn: the dispatcher has more to do than wait."""
+        if self._learning.acquire(blocking=False):
+            try:
+                self._apply(limiter, limiter.lessons(self._address))
+            finally:
+                self._learning.release()
+
     def _teach(self, client: Client, change: Callable[[Lessons], Lessons]) -> Lessons:
         with self._learning:
             lessons = client.limiter.teach(self._address, change)
@@ -141,9 +153,13 @@ class Opener:
                 return None, math.inf
             return lesson.limit, now + (0.0 if lesson.due(wall) else lesson.probe_at - wall)
 
+        self._of_all[limiter] = lessons.of_all
+        # Pools with another limiter at this address know the same server.
+        known = [lesson for lesson in self._of_all.values() if lesson is not None]
+        lowest = min(known, key=lambda lesson: lesson.limit, default=None)
         with self.board.lock:
             ledger = self.board.ledger
-            ledger.taught(None, *terms(lessons.of_all), now)
+            ledger.taught(None, *terms(lowest), now)
             for client in self.board.clients:
                 if client.limiter is limiter:
                     ledger.taught(client, *terms(lessons.of_user.get(client.user)), now)
@@ -151,10 +167,13 @@ class Opener:
     def _refused(self, slot: Slot, client: Client, verdict: Verdict, words: str) -> None:
         of_user = verdict.scope is Scope.USER
         user = client.user if of_user else None
+        with self.board.lock:
+            client.totals.refused += 1
         elsewhere = client.limiter.others(self._address, user)
+        if elsewhere is None:
+            return  # without their number nothing can be learned
         with self._learning:
             with self.board.lock:
-                client.totals.refused += 1
                 limit = self.board.ledger.refused(
                     slot,
                     time.monotonic(),
@@ -175,7 +194,8 @@ class Opener:
         with self.board.lock:
             live = self._live(slot)
         delay = ban.until - time.time() if live else 0.0
-        self._fail(slot, banned(self.board.address, ban), delay=delay, for_good=not live)
+        error = banned(self.board.address, ban)
+        self._fail(slot, error, delay=delay, for_good=not live, connected=False)
 
     def _live(self, slot: Slot) -> int:
         """Count our other connections. Needs the lock."""
@@ -197,7 +217,14 @@ class Opener:
             words = f"no session to {self._address}: {type(error).__name__}: {error}"
             failure = ConfigError(words, phase="connect", address=self._address)
             failure.__cause__ = error
-        self.board.ledger.open_failed(slot, failure, time.monotonic(), delay=0.0, for_good=True)
+        self.board.ledger.open_failed(
+            slot,
+            failure,
+            time.monotonic(),
+            delay=0.0,
+            for_good=True,
+            connected=slot in self.connecting,
+        )
 
     def _open_failed(
         self, slot: Slot, client: Client, reply: Reply, cause: BaseException | None
@@ -231,10 +258,23 @@ class Opener:
         self._fail(slot, error, delay=wait, for_good=for_good)
         self._tell_failure(client, verdict, error, wait)
 
-    def _fail(self, slot: Slot, error: FTPPoolError, *, delay: float, for_good: bool) -> None:
+    def _fail(
+        self,
+        slot: Slot,
+        error: FTPPoolError,
+        *,
+        delay: float,
+        for_good: bool,
+        connected: bool = True,
+    ) -> None:
         with self.board.lock:
             self.board.ledger.open_failed(
-                slot, error, time.monotonic(), delay=delay, for_good=for_good
+                slot,
+                error,
+                time.monotonic(),
+                delay=delay,
+                for_good=for_good,
+                connected=connected,
             )
 
     def _tell_failure(

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
@@ -51,6 +51,7 @@ from ftppool.transfer.download import destination_of
 from ftppool.transfer.options import Conflict, Shared, UploadOptions, Verify
 from ftppool.transfer.upload import Upload
 from ftppool.uploads import UploadBatchOptions, run_uploads
+from ftppool.workers import this_thread
 
 if TYPE_CHECKING:
     import paramiko
@@ -250,14 +251,16 @@ class FTPPool:
             AuthError: User name or password is wrong.
             TLSError: The server's certificate is not trusted, or it has no TLS; no password was
                 sent.
-            WouldDeadlock: The wait could never end.
+            WouldDeadlock: The wait could never end, as far as can be told: this thread has a lease,
+                and every other one is held by a thread that waits as well. A lease counts as that
+                of the thread that took it, though another may have it now.
             PoolClosed: The pool is closed.
         """
         if timeout is None:
             timeout = self._acquire_timeout
         else:
             check_seconds("timeout", timeout, zero=True)
-        return self._acquire(timeout, (threading.get_ident(),), None)
+        return self._acquire(timeout, (this_thread(),), None)
 
     # -- transfers ---------------------------------------------------------------------------------
 
@@ -479,7 +482,9 @@ class FTPPool:
         with self._lock:
             return list(self._clients.items())
 
-    def _acquire(self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None) -> Lease:
+    def _acquire(
+        self, timeout: float, threads: tuple[Hashable, ...], cancel: Cancel | None
+    ) -> Lease:
         stay = self._stay
         if stay is None or time.monotonic() >= stay.until:
             return self._look_for_one(timeout, threads, cancel)
@@ -492,7 +497,7 @@ class FTPPool:
             raise
 
     def _look_for_one(
-        self, timeout: float, threads: tuple[int, ...], cancel: Cancel | None
+        self, timeout: float, threads: tuple[Hashable, ...], cancel: Cancel | None
     ) -> Lease:
         """Ask the route, which address it is; try one after the other if there are more."""
         deadline = time.monotonic() + timeout
@@ -544,7 +549,7 @@ class FTPPool:
     ) -> BatchReport:
         if self._closed:
             raise PoolClosed(self._closed)
-        lender = _Lender(self, threading.get_ident())
+        lender = _Lender(self, this_thread())
         return run_uploads(
             lender,
             files,
@@ -564,7 +569,7 @@ class FTPPool:
     ) -> BatchReport:
         if self._closed:
             raise PoolClosed("this pool is closed; make a new one")
-        lender = _Lender(self, threading.get_ident())
+        lender = _Lender(self, this_thread())
         return run_downloads(
             lender, remote_paths, local_dir, options, workers=self._max_per_ip, single=single
         )
@@ -602,7 +607,7 @@ class _Stay(NamedTuple):
 class _Lender:
     """The pool as a batch sees it: its workers wait on behalf of the thread that runs the batch."""
 
-    def __init__(self, pool: FTPPool, caller: int) -> None:
+    def __init__(self, pool: FTPPool, caller: Hashable) -> None:
         self._pool = pool
         self._caller = caller
         self.name = pool.name
@@ -613,7 +618,7 @@ class _Lender:
 
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""
-        return self._pool._acquire(timeout, (threading.get_ident(), self._caller), cancel)
+        return self._pool._acquire(timeout, (this_thread(), self._caller), cancel)
 
 
 def _driver(

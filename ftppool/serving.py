@@ -54,7 +54,7 @@ class Serving:
                 ledger.give(place, waiter)
             elif promised[tenant] > 0:
                 promised[tenant] -= 1
-            elif ledger.at_own_limit(tenant, now):
+            elif now < tenant.not_before or ledger.at_own_limit(tenant, now):
                 self.stuck.add(tenant)
             elif room > 0:
                 room -= 1

@@ -94,10 +94,12 @@ class Tenant:
 
     Attributes:
         cap: The pool's ``max_per_ip``.
+        user: Who logs in: several pools may do so as the same.
         places: Borrowers that one connection of it can serve at a time.
         max_idle: How long an unused session is kept.
         learned: What refusals that spoke of this user taught, or None.
         probe_at: When one connection more than that may be tried.
+        not_before: Until when this pool opens none, while others may.
         generation: Sessions of an older generation end as soon as nobody uses them.
         proven: True once these credentials have logged in. Until then connections are opened one
             by one, so that a wrong password is not tried several times.
@@ -106,14 +108,20 @@ class Tenant:
     """
 
     cap: int
+    user: str = ""
     places: int = 1
     max_idle: float = 30.0
     learned: int | None = None
     probe_at: float = float("inf")
+    not_before: float = 0.0
     generation: int = 0
     proven: bool = False
     closed: bool = False
     totals: Totals = field(default_factory=Totals)
+
+    def same_user(self, other: Tenant) -> bool:
+        """True if the server cannot tell their connections apart."""
+        return self is other or (self.user != "" and self.user == other.user)
 
 
 @dataclass(eq=False, slots=True)

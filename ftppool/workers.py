@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ftppool.bell import Bell
 
-__all__ = ["Workers", "launch"]
+__all__ = ["Workers", "launch", "this_thread"]
 
 
 def launch(thread: threading.Thread) -> None:
@@ -91,3 +91,15 @@ class Workers:
         for thread in threads - {threading.current_thread()}:
             thread.join(max(0.0, deadline - time.monotonic()))
         return sum(thread.is_alive() for thread in threads)
+
+
+_mine = threading.local()
+
+
+def this_thread() -> object:
+    """What no other thread is, later ones included: ``get_ident()`` returns with another thread."""
+    try:
+        return _mine.token
+    except AttributeError:
+        token = _mine.token = object()
+        return token

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from ftppool.lessons import Lessons
 
-__all__ = ["Allowance", "Limiter", "Permit"]
+__all__ = ["Allowance", "Denied", "Limiter", "Permit"]
+
+
+class Denied(Enum):
+    """Why there is no permit."""
+
+    FULL = "full"
+    """All that are allowed are out, or it is another's turn."""
+    USER = "user"
+    """This user has as many as the server allows him; others may have one."""
 
 
 class Permit(Protocol):
@@ -45,11 +55,11 @@ class Limiter(Protocol):
     long.
     """
 
-    def take(self, address: str, cap: int, user: str) -> Permit | None:
-        """Take a permit for one connection to `address`, or return None if there is none.
+    def take(self, address: str, cap: int, user: str) -> Permit | Denied:
+        """Take a permit for one connection to `address`, or be told that there is none.
 
         There is none if `cap` are out, or as many as the lessons allow and no probe is due. After
-        None the caller stands in line: it asks again soon, or calls :meth:`forgo`.
+        ``Denied.FULL`` the caller stands in line: it asks again soon, or calls :meth:`forgo`.
         """
 
     def forgo(self, address: str) -> None:
@@ -58,10 +68,10 @@ class Limiter(Protocol):
     def pressure(self, address: str, cap: int) -> Allowance | None:
         """Say how many sessions this process may keep; None: no other process needs any."""
 
-    def others(self, address: str, user: str | None = None) -> int:
+    def others(self, address: str, user: str | None = None) -> int | None:
         """Count the connections of other processes, those that ended in the last second included.
 
-        With `user` only that user's count.
+        With `user` only that user's count. None: they cannot be counted now.
         """
 
     def elsewhere(self, address: str) -> str:
@@ -72,3 +82,6 @@ class Limiter(Protocol):
 
     def teach(self, address: str, change: Callable[[Lessons], Lessons]) -> Lessons:
         """Change what is known, alone; return what is known now."""
+
+    def proved(self, address: str, permit: Permit) -> Lessons:
+        """The connection of a probe was accepted: raise the lessons that it shows to be too low."""

@@ -19,9 +19,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ftppool.lessons import Lessons
-from ftppool.limits.base import Allowance
+from ftppool.limits.base import Allowance, Denied
 
-__all__ = ["Claim", "Grant", "Seen", "allowance", "may_take"]
+__all__ = ["Claim", "Grant", "Seen", "allowance", "may_take", "shown_too_low"]
 
 Grant = tuple[str | None, ...]
 """A yes, with the lessons that it puts to the test; see :class:`~ftppool.limits.base.Permit`."""
@@ -90,15 +90,17 @@ class Seen:
         return -(-limit // len(processes))
 
 
-def may_take(seen: Seen, me: str, cap: int, user: str, now: float) -> Grant | None:
-    """Tell whether a process may take a slot now; None: it must leave the room to others."""
+def may_take(seen: Seen, me: str, cap: int, user: str, now: float) -> Grant | Denied:
+    """Tell whether a process may take a slot now, or must leave the room to others."""
     if seen.taken(None) >= seen.cap(cap):
-        return None
+        return Denied.FULL
     lessons = seen.lessons.limits(user)
     full = {who: known for who, known in lessons.items() if seen.taken(who) >= known.limit}
     if full:
         due = all(known.due(now) and seen.taken(who) == known.limit for who, known in full.items())
-        return tuple(full) if due else None
+        if due:
+            return tuple(full)
+        return Denied.FULL if None in full else Denied.USER
     limit = seen.limit(cap)
     room = limit - seen.taken(None)
     share = seen.share(me, limit)
@@ -110,7 +112,17 @@ def may_take(seen: Seen, me: str, cap: int, user: str, now: float) -> Grant | No
         for claim in seen.wanted
         if claim.process != me and (held[claim.process] >= share, claim.since) < turn
     }
-    return () if room > len(before) else None
+    return () if room > len(before) else Denied.FULL
+
+
+def shown_too_low(seen: Seen, trying: Grant) -> list[str | None]:
+    """The lessons put to the test that more connections than they allow have outlived."""
+    low = []
+    for who in trying:
+        lesson = seen.lessons.of_all if who is None else seen.lessons.of_user.get(who)
+        if lesson is not None and seen.taken(who) > lesson.limit:
+            low.append(who)
+    return low
 
 
 def allowance(seen: Seen, me: str, cap: int, now: float) -> Allowance | None:

@@ -6,7 +6,6 @@ count, and :mod:`~ftppool.limits.fairness` for who gives up what.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import logging
 import os
@@ -18,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ftppool.lessons import Lessons
-from ftppool.limits.base import Allowance, Permit
-from ftppool.limits.fairness import Grant, allowance, may_take
+from ftppool.limits.base import Allowance, Denied, Permit
+from ftppool.limits.fairness import Grant, Seen, allowance, may_take, shown_too_low
 from ftppool.limits.process import ProcessLimiter
 from ftppool.limits.slotfiles import Folder, Lock, Record, drop_all_after_fork, program
-from ftppool.limits.state import address_of, open_root, warn_once
+from ftppool.limits.state import PASSING, address_of, open_root, warn_once
 
 __all__ = ["MachineLimiter", "SlotPermit"]
 
@@ -32,8 +31,6 @@ TAKE = 2.0
 """Seconds to wait for the mutex before a permit counts as denied."""
 LOOK = 0.2
 """Seconds to wait for the mutex for what can be asked again."""
-PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
-"""What goes away by itself: the permit is denied, and asked for again."""
 
 
 _numbers = itertools.count()
@@ -105,17 +102,17 @@ class MachineLimiter:
 
     # -- the protocol ------------------------------------------------------------------------------
 
-    def take(self, address: str, cap: int, user: str) -> Permit | None:
+    def take(self, address: str, cap: int, user: str) -> Permit | Denied:
         """Take a slot of the machine, or stand in line for one."""
         try:
             with self._folder(address, TAKE) as folder:
-                return None if folder is None else self._take(folder, address, cap, user)
+                return Denied.FULL if folder is None else self._take(folder, address, cap, user)
         except _NoState:
             pass
         except OSError as error:
             if error.errno in PASSING:
                 _log.debug("ftppool: no look at the slots of %s: %s", address, error)
-                return None
+                return Denied.FULL  # and it is asked for again
             warn_once(
                 "ftppool: the slots of %s cannot be counted (%s): max_per_ip holds within this "
                 "process only", address, error,
@@ -151,15 +148,17 @@ class MachineLimiter:
         except (_NoState, OSError):
             return None
 
-    def others(self, address: str, user: str | None = None) -> int:
+    def others(self, address: str, user: str | None = None) -> int | None:
         """Count the connections of other processes, and those that ended in the last second."""
         try:
-            with self._folder(address, LOOK) as folder:
+            with self._folder(address, TAKE) as folder:
                 if folder is None:
-                    return 0
+                    return None
                 found = folder.look(time.time())
-        except (_NoState, OSError):
+        except _NoState:
             return 0
+        except OSError:
+            return None
         known = [record for record in found.records if record.state == "held"] + found.ended
         return sum(
             record.process != self._process and user in (None, record.user) for record in known
@@ -188,6 +187,20 @@ class MachineLimiter:
             return self._alone.teach(address, change)
         lessons = self._unsaved[address] = change(self.lessons(address))
         return lessons
+
+    def proved(self, address: str, permit: Permit) -> Lessons:
+        """Raise the lessons that a probe showed to be too low."""
+        try:
+            with self._folder(address, TAKE) as folder:
+                if folder is None:
+                    return self.lessons(address)  # the next probe will show it
+                now = time.time()
+                seen = self._with_unsaved(address, folder.look(now).seen)
+                lessons = seen.lessons.raised(shown_too_low(seen, permit.trying), now)
+                self._keep(folder, address, lessons)
+                return lessons
+        except (_NoState, OSError):
+            return self._alone.proved(address, permit)
 
     def _keep(self, folder: Folder, address: str, lessons: Lessons) -> None:
         try:
@@ -226,20 +239,19 @@ class MachineLimiter:
 
     # -- insides -----------------------------------------------------------------------------------
 
-    def _take(self, folder: Folder, address: str, cap: int, user: str) -> SlotPermit | None:
+    def _take(self, folder: Folder, address: str, cap: int, user: str) -> SlotPermit | Denied:
         now = time.time()
         found = folder.look(now)
-        seen, free = found.seen, found.free
-        if address in self._unsaved:
-            seen = replace(seen, lessons=self._unsaved[address])
+        seen, free = self._with_unsaved(address, found.seen), found.free
         self._tell_mismatch(address, cap, seen.cap(cap))
         trying = may_take(seen, self._process, cap, user, now)
-        if trying is None:
+        if trying is Denied.FULL:
             self._stand_in_line(folder, address, cap, now)
-            return None
+        if isinstance(trying, Denied):
+            return trying
         lock = folder.try_lock(free)
         if lock is None:  # a slot file of another version of us
-            return None
+            return Denied.FULL
         if trying:
             self._keep(folder, address, seen.lessons.tried(trying, now))
         record = self._record(cap, "held", now, user=user, trying=bool(trying))
@@ -253,15 +265,30 @@ class MachineLimiter:
         self._leave_line(folder, address)
         return permit
 
+    def _with_unsaved(self, address: str, seen: Seen) -> Seen:
+        unsaved = self._unsaved.get(address)
+        return seen if unsaved is None else replace(seen, lessons=unsaved)
+
     def _leave_line(self, folder: Folder | None, address: str) -> None:
         wish = self._wishes.pop(address, None)
         if wish is not None:
-            if folder is not None:
-                folder.remove(wish[0].name)
-            wish[0].release()
+            try:
+                if folder is not None:
+                    folder.remove(wish[0].name)
+            except OSError as error:
+                # Without its lock it does not count.
+                _log.debug("ftppool: %s was not removed: %s", wish[0].name, error)
+            finally:
+                wish[0].release()
 
     def _stand_in_line(self, folder: Folder, address: str, cap: int, now: float) -> None:
-        """Leave a wanted file, or say that we still want."""
+        """Leave a wanted file, or say that we still want; without it we wait all the same."""
+        try:
+            self._ask(folder, address, cap, now)
+        except OSError as error:
+            _log.debug("ftppool: no place in the line for %s: %s", address, error)
+
+    def _ask(self, folder: Folder, address: str, cap: int, now: float) -> None:
         wish = self._wishes.get(address)
         if wish is None:
             lock = folder.try_lock(f"wanted-{os.getpid()}-{next(_numbers)}")
@@ -270,7 +297,8 @@ class MachineLimiter:
             record = self._record(cap, "wanted", now)
         else:
             lock, record = wish
-        record = record.with_cap(cap, asked=now)
+        # A clock that was set back must not make us newcomers until it has caught up.
+        record = replace(record.with_cap(cap, asked=now), since=min(record.since, now))
         self._wishes[address] = (lock, record)
         lock.write(record)
 

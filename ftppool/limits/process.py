@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 
 from ftppool.lessons import Lessons
-from ftppool.limits.fairness import Claim, Grant, Seen, may_take
+from ftppool.limits.base import Denied, Permit
+from ftppool.limits.fairness import Claim, Grant, Seen, may_take, shown_too_low
 
 __all__ = ["ProcessLimiter"]
 
@@ -40,21 +41,24 @@ class ProcessLimiter:
         self._held: dict[str, set[_Permit]] = {}
         self._lessons: dict[str, Lessons] = {}
 
-    def take(self, address: str, cap: int, user: str) -> _Permit | None:
+    def take(self, address: str, cap: int, user: str) -> _Permit | Denied:
         """Grant, unless it is one more than the lessons allow."""
         now = time.time()
         with self._lock:
             held = self._held.setdefault(address, set())
             lessons = self.lessons(address)
-            seen = Seen(tuple(permit.claim for permit in list(held)), (), lessons=lessons)
-            trying = may_take(seen, "", cap, user, now)
-            if trying is None:
-                return None
+            trying = may_take(self._seen(address), "", cap, user, now)
+            if isinstance(trying, Denied):
+                return trying
             if trying:
                 self._lessons[address] = lessons.tried(trying, now)
             permit = _Permit(held, Claim("", cap, now, user), trying)
             held.add(permit)
             return permit
+
+    def _seen(self, address: str) -> Seen:
+        claims = tuple(permit.claim for permit in list(self._held.get(address, ())))
+        return Seen(claims, (), lessons=self.lessons(address))
 
     def forgo(self, address: str) -> None:
         """There is no line."""
@@ -78,4 +82,12 @@ class ProcessLimiter:
         """Change what this process knows."""
         with self._lock:
             lessons = self._lessons[address] = change(self.lessons(address))
+        return lessons
+
+    def proved(self, address: str, permit: Permit) -> Lessons:
+        """Raise the lessons that a probe showed to be too low."""
+        with self._lock:
+            seen = self._seen(address)
+            users = shown_too_low(seen, permit.trying)
+            lessons = self._lessons[address] = seen.lessons.raised(users, time.time())
         return lessons

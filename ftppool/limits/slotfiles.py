@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
-from ftppool.lessons import Lessons
+from ftppool.lessons import FAR, Lessons
 from ftppool.limits.fairness import Claim, Seen
 from ftppool.limits.state import Unusable, address_folder, open_private
 
@@ -84,8 +84,11 @@ class Record:
         ):  # fmt: skip
             if not isinstance(value, kind):
                 return None
-        numbers = (record.since, record.asked)
-        return record if all(isinstance(number, int | float) for number in numbers) else None
+        try:
+            sane = all(0 <= number < FAR for number in (record.since, record.asked))
+        except TypeError:
+            return None
+        return record if sane else None
 
     def closed(self, now: float) -> Record:
         """What the holder writes at the end."""

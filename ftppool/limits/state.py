@@ -7,6 +7,7 @@ symlink, so that no other user can read who connects where, hold a lock, or lead
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -20,6 +21,8 @@ __all__ = ["Unusable", "address_folder", "address_of", "open_private", "open_roo
 _log = logging.getLogger("ftppool")
 
 VARIABLE = "FTPPOOL_STATE_DIR"
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
+"""What goes away by itself."""
 NETWORK = re.compile(
     r"nfs\d?|cifs|smb\w*|afs|ceph|lustre|gpfs|beegfs|ncpfs|davfs\d?|ocfs2|gfs2|orangefs"
     r"|glusterfs|fuse\.(sshfs|glusterfs|rclone|s3fs|davfs2?|cephfs|ceph|gcsfuse)"
@@ -84,8 +87,11 @@ def open_root() -> int | None:
     with _lock:
         known = _chosen.get(wanted)
         if known is not None:
-            with contextlib.suppress(OSError):
+            try:
                 return known()
+            except OSError as error:
+                if error.errno in PASSING:
+                    raise  # a choice for the life of the process must not be made in such a moment
         folder, _chosen[wanted] = _choose(wanted)
     return folder
 
@@ -98,6 +104,8 @@ def _choose(wanted: str | None) -> tuple[int | None, Callable[[], int | None]]:
     try:
         return first(), first
     except (OSError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise
         reason = _words(error)
     private = f"/tmp/ftppool-{os.geteuid()}"  # noqa: S108 - checked to be ours and private
     try:

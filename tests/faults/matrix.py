@@ -52,6 +52,7 @@ USER_CALLS = {
     "limiter: elsewhere()",
     "limiter: lessons()",
     "limiter: teach()",
+    "limiter: proved()",
     "user: password()",
     "user: on_event()",
     "user: source open()",

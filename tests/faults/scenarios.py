@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ftppool import FTPPool, FTPPoolError, RetryPolicy
 from ftppool.events import Event
 from ftppool.lessons import Lessons
-from ftppool.limits.base import Allowance
+from ftppool.limits.base import Allowance, Denied
 from tests.faults.injector import Injector
 
 __all__ = ["SCENARIOS", "Given"]
@@ -58,11 +58,11 @@ class Given:
 
     # -- the limiter -------------------------------------------------------------------------------
 
-    def take(self, address: str, cap: int, user: str) -> _Permit | None:
+    def take(self, address: str, cap: int, user: str) -> _Permit | Denied:
         self.injector.point("limiter", "take()")
         if self.denials:
             self.denials -= 1
-            return None
+            return Denied.FULL
         return _Permit(self)
 
     def forgo(self, address: str) -> None:
@@ -91,6 +91,10 @@ class Given:
         self.known = change(self.known)
         return self.known
 
+    def proved(self, address: str, permit: object) -> Lessons:
+        self.injector.point("limiter", "proved()")
+        return self.known
+
     # -- the source --------------------------------------------------------------------------------
 
     def source(self) -> io.BytesIO:
@@ -109,7 +113,7 @@ class _Source(io.BytesIO):
 
 
 class _Permit:
-    trying: tuple[str | None, ...] = ()
+    trying: tuple[str | None, ...] = (None,)  # so that each open asks what it has proved
 
     def __init__(self, given: Given) -> None:
         self._given = given

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ftppool.lessons import Lesson, Lessons
-from ftppool.limits.base import Allowance
+from ftppool.limits.base import Allowance, Denied
 from ftppool.limits.fairness import Claim, Seen, allowance, may_take
 
 NOW = 1000.0
@@ -41,7 +41,7 @@ def seen(
 def test_who_has_less_than_its_share_goes_first_and_then_who_came_first(
     state: Seen, may: bool
 ) -> None:
-    assert may_take(state, "a", 3, "", NOW) == (() if may else None)
+    assert may_take(state, "a", 3, "", NOW) == (() if may else Denied.FULL)
 
 
 @pytest.mark.parametrize(
@@ -100,20 +100,20 @@ def taught(held: str, of_all: Lesson | None, of_user: Lesson | None = None) -> S
     ("state", "grant"),
     [
         (taught("a", lesson(2)), ()),
-        (taught("ab", lesson(2)), None),
+        (taught("ab", lesson(2)), Denied.FULL),
         (taught("ab", lesson(2, due_in=0)), (None,)),
-        (taught("abb", lesson(2, due_in=0)), None),  # there are more than it says already
+        (taught("abb", lesson(2, due_in=0)), Denied.FULL),  # there are more than it says already
         (taught("aB", None, lesson(2)), ()),
-        (taught("aab", None, lesson(2)), None),
+        (taught("aab", None, lesson(2)), Denied.USER),
         (taught("aB", None, lesson(1, due_in=0)), ("me",)),
-        (taught("ab", lesson(2, due_in=0), lesson(2)), None),
+        (taught("ab", lesson(2, due_in=0), lesson(2)), Denied.FULL),
         (taught("ab", lesson(2, due_in=0), lesson(2, due_in=0)), (None, "me")),
         (taught("ab", lesson(3), lesson(2, due_in=0)), ("me",)),
-        (taught("aabbb", lesson(5, due_in=0)), None),  # the configured cap
+        (taught("aabbb", lesson(5, due_in=0)), Denied.FULL),  # the configured cap
     ],
 )
 def test_one_more_than_the_lessons_allow_is_granted_when_they_are_due(
-    state: Seen, grant: tuple[str | None, ...] | None
+    state: Seen, grant: tuple[str | None, ...] | Denied
 ) -> None:
     assert may_take(state, "a", 5, "me", NOW) == grant
 

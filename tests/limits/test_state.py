@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ftppool.limits import state
+from ftppool.limits.base import Denied
 from ftppool.limits.machine import MachineLimiter
 
 ADDRESS = "192.0.2.1:21"
@@ -58,7 +59,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 def take_and_release() -> None:
     permit = MachineLimiter().take(ADDRESS, 1, USER)
-    assert permit is not None
+    assert not isinstance(permit, Denied)
     permit.release()
     permit.release()
 
@@ -166,8 +167,8 @@ def test_without_any_place_the_cap_is_the_processes_own(
     damage_kind_of.write_text("a file")
     limiter = MachineLimiter()
     permit = limiter.take(ADDRESS, 1, USER)
-    assert permit is not None
-    assert limiter.take(ADDRESS, 1, USER) is None
+    assert not isinstance(permit, Denied)
+    assert limiter.take(ADDRESS, 1, USER) is Denied.FULL
     (warning,) = warnings(caplog)
     assert "holds within this process only" in warning
     assert limiter.pressure(ADDRESS, 1) is None
@@ -177,7 +178,7 @@ def test_without_any_place_the_cap_is_the_processes_own(
     limiter.forgo(ADDRESS)
     permit.release()
     again = limiter.take(ADDRESS, 1, USER)
-    assert again is not None
+    assert not isinstance(again, Denied)
     again.release()
 
 
@@ -257,7 +258,7 @@ def test_a_directory_that_becomes_a_symlink_while_it_is_used_is_not_followed(
 ) -> None:
     limiter = MachineLimiter()
     held = limiter.take(ADDRESS, 1, USER)
-    assert held is not None
+    assert not isinstance(held, Denied)
     victim = tmp_path / "victim"
     victim.mkdir(mode=0o700)
     state_directory.rename(state_directory.with_name("moved"))

@@ -25,7 +25,7 @@ class Loan:
     thread: Hashable
 
 
-def pool(cap: int = 2, **terms: float) -> Tenant:
+def pool(cap: int = 2, **terms: float | str) -> Tenant:
     """A pool that has logged in before."""
     return Tenant(cap=cap, proven=True, **terms)  # type: ignore[arg-type]
 
@@ -660,6 +660,39 @@ def test_after_thirty_connects_without_a_login_within_a_minute_there_is_a_pause(
     ledger.pump(NOW + BUDGET_TIME)
     assert states(ledger) == [State.OPENING]
     assert not waiter.served
+
+
+def test_opens_that_never_connected_do_not_use_up_the_budget() -> None:
+    ledger, tenant = Ledger(), pool(cap=1)
+    for _ in range(2 * BUDGET):
+        waiter = enter(ledger, tenant)
+        slot = jobs(ledger, State.OPENING)[0]
+        ledger.open_failed(slot, REFUSED, NOW, delay=0.0, for_good=True, connected=False)
+        assert waiter.error is REFUSED
+        ledger.cancel(waiter, NOW)
+        ledger.pump(NOW + 1)
+
+
+def test_a_user_who_may_have_no_more_holds_nobody_else_up() -> None:
+    ledger, ours, theirs = Ledger(), pool(cap=3, user="one"), pool(cap=3, user="two")
+    enter(ledger, ours)
+    ledger.denied(jobs(ledger, State.OPENING)[0], NOW, delay=0.2, of_user=True)
+    enter(ledger, theirs)
+    assert [slot.tenant for slot in jobs(ledger, State.OPENING)] == [theirs]
+    assert ledger.next_deadline(NOW) == NOW + 0.2
+    log_in(ledger)
+    ledger.pump(NOW + 0.2)
+    assert [slot.tenant for slot in jobs(ledger, State.OPENING)] == [ours]
+
+
+def test_pools_of_one_user_are_one_to_the_server() -> None:
+    ledger, ours, same = Ledger(), pool(cap=6, user="one"), pool(cap=6, user="one")
+    for _ in range(2):
+        borrow(ledger, ours)
+    borrow(ledger, same)
+    enter(ledger, same)
+    slot = jobs(ledger, State.OPENING)[0]
+    assert ledger.refused(slot, NOW, hint=None, of_user=True, of_server=False) == 3
 
 
 # -- sessions of several places --------------------------------------------------------------------

@@ -92,6 +92,14 @@ def test_a_ban_lasts_ten_minutes_and_another_one_within_a_day_twice_as_long() ->
     assert later.pause == FIRST_BAN
 
 
+def test_a_ban_that_several_connects_are_told_of_is_one() -> None:
+    lessons = Lessons()
+    for seconds in range(3):
+        lessons = lessons.banned("530 banned", NOW + seconds)
+    assert lessons.ban is not None
+    assert (lessons.ban.until, lessons.ban.pause) == (NOW + FIRST_BAN, FIRST_BAN)
+
+
 def test_what_is_written_is_read_again() -> None:
     lessons = known().refused(1, "421 \u00e9\udcff", NOW, user="me").banned("530", NOW)
     assert Lessons.load(lessons.dump()) == lessons
@@ -107,7 +115,8 @@ def changed(**fields: object) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{", "[]", "null", "{}", "1", changed(limit=0), changed(limit="3"), changed(words=3),
+        "", "{", "[]", "null", "{}", "1", changed(limit=0), changed(limit=0.5), "[" * 90_000,
+        changed(limit="3"), changed(words=3),
         changed(since=-1.0), changed(probe_at=float("nan")), changed(pause=float("inf")),
         changed(more=1), known().dump()[:-5], known().dump().replace("of_user", "of_users"),
     ],

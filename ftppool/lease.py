@@ -28,10 +28,13 @@ class Grip:
         loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
         patience: Seconds after which a lease that is still out is told as a suspected leak.
         told: True once that was done.
+        losable: True if losing the lease is a way to end it, and no leak to be told.
         lease: A weak reference to the lease: the borrower alone keeps it alive.
     """
 
-    __slots__ = ("group", "lease", "loan", "patience", "since", "stack", "task", "thread", "told")
+    __slots__ = (
+        "group", "lease", "loan", "losable", "patience", "since", "stack", "task", "thread", "told",
+    )  # fmt: skip
 
     def __init__(self, threads: tuple[Hashable, ...], since: float, patience: float) -> None:
         self.thread: Hashable = threads[0]
@@ -42,6 +45,7 @@ class Grip:
         self.task: threading.Thread = threading.current_thread()
         self.patience: float = patience
         self.told: bool = False
+        self.losable: bool = False
         self.stack: Stack = stack_here(3)  # without the gate, which called this
 
     def lost(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
-from ftppool.errors import TransferError
+from ftppool.errors import ConfigError, TransferError
 from ftppool.inputs import Input, Inputs, Job
 from ftppool.journal import Journal
 from ftppool.plan import BatchOptions, plan_of
@@ -53,7 +53,8 @@ def run_uploads(
         target: What a journal is for.
 
     Raises:
-        ConfigError: An argument is wrong.
+        ConfigError: An argument is wrong, or more than the server can do; it then has the
+            ``report``.
     """
     known = {field.name for field in fields(UploadOptions)}
     chosen: dict[str, Any] = {name: value for name, value in options.items() if name in known}
@@ -73,7 +74,8 @@ def run_uploads(
     path = options.get("journal")
     if path is None:
         uploads = _Uploads(pool, how, None)
-        return Batch(pool, jobs, uploads.begin, plan, done=Status.UPLOADED, below=below).run()
+        report = Batch(pool, jobs, uploads.begin, plan, done=Status.UPLOADED, below=below).run()
+        return _possible(report)
     journal = Journal(path, target)
     try:
         uploads = _Uploads(pool, how, journal)
@@ -93,6 +95,15 @@ def run_uploads(
         report = replace(report, causes=(*report.causes, error))
     finally:
         journal.close()
+    return _possible(report)
+
+
+def _possible(report: BatchReport) -> BatchReport:
+    """Return the report, unless the server cannot do what the options want."""
+    for cause in report.causes:
+        if isinstance(cause, ConfigError) and cause.phase == "verify":
+            cause.report = report  # type: ignore[attr-defined]
+            raise cause
     return report
 
 

@@ -71,7 +71,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             require(kind)
             if "+" in kind:
                 monkeypatch.setenv("SSL_CERT_FILE", str(certificates.write_authority(tmp_path)))
-            home = tmp_path / f"home-{len(running)}"
+            home = options.pop("root", tmp_path / f"home-{len(running)}")
             server = servers.start(
                 kind, max_per_ip=max_per_ip, root=home, workdir=tmp_path, **options
             )

@@ -50,7 +50,7 @@ def sshd(start: Start) -> Server:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="a small disk needs root")
 def test_a_full_disk_is_an_error_and_leaves_no_file_under_the_final_name(start: Start) -> None:
-    server = start("openssh", options={"small_disk": "1m"})
+    server = start("openssh", small_disk="1m")
     files = [(b"x" * 3_000_000, f"full/{number}") for number in range(5)]
     with FTPPool(server.url, max_per_ip=1, channels=1) as pool:
         with pytest.raises(BatchError) as caught:

@@ -64,9 +64,14 @@ def test_a_digest_is_compared_where_the_server_has_one_and_else_refused(
         report = upload_batch([f"{folder}/"], server.url, verify="hash")
         assert [outcome.verified for outcome in report.outcomes] == [True] * 3
     else:
-        report = upload_batch([f"{folder}/"], server.url, verify="hash", check=False)
-        assert isinstance(report.causes[0], ftppool.ConfigError)
-        assert "verify='size'" in str(report.causes[0])
+        with pytest.raises(ftppool.ConfigError, match="write verify='size'") as caught:
+            upload_batch([f"{folder}/"], server.url, verify="hash")
+        assert len(caught.value.report.outcomes) == 3  # type: ignore[attr-defined]
+        with (
+            ftppool.FTPPool(server.url) as pool,
+            pytest.raises(ftppool.ConfigError, match="write verify='size'"),
+        ):
+            pool.upload(folder / "f0", "f0", verify="hash")
         assert list(server.home.iterdir()) == []
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +44,8 @@ class Spec:
     """PEM file with certificate and key: TLS is required then, with session reuse."""
     implicit: bool = False
     """TLS from the first byte."""
+    small_disk: str | None = None
+    """For root: a disk of that size (``1m``) at ``full`` in `home`, which only the server sees."""
 
 
 class Backend(Protocol):
@@ -70,6 +74,8 @@ class Supervised:
                 (``unreaped``) or while it lives, seen every 2 ms; or, ``asked``, until it is
                 reaped and seen by `lives` only.
         """
+        if spec.small_disk is not None:
+            command = _with_small_disk(spec.home / "full", spec.small_disk, command)
         self._lives: dict[int, tuple[float, float | None]] = {}
         self._ready = self._stopped = False
         self._child = Child(
@@ -116,6 +122,15 @@ class Supervised:
         }
         self._stopped = True
         self._child.stop()
+
+
+def _with_small_disk(where: Path, size: str, command: Sequence[str | Path]) -> list[str]:
+    """Run a server in a mount namespace of its own, with a disk that is soon full."""
+    where.mkdir()
+    unshare = shutil.which("unshare")
+    assert unshare is not None
+    mount = f"mount -t tmpfs -o size={size} none {shlex.quote(str(where))}"
+    return [unshare, "-m", "/bin/sh", "-c", f"{mount} && exec {shlex.join(map(str, command))}"]
 
 
 def read_log(path: Path) -> list[str]:

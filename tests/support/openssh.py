@@ -68,9 +68,6 @@ def new_key(path: Path) -> str:
 class OpenSSH:
     """A running sshd. Options are lines of sshd_config, such as ``MaxSessions``.
 
-    The option ``small_disk`` (``"1m"``; for root) puts a disk of that size at ``full`` in the
-    served folder, which only the server sees.
-
     The option ``denied`` names SFTP requests that the server does not know, with commas.
 
     ``user_home`` is a folder with the ``.ssh`` of somebody who may log in.
@@ -115,7 +112,6 @@ class OpenSSH:
             "LogLevel": "VERBOSE",
         }
         options = dict(spec.options)
-        options.pop("small_disk", None)
         if denied := options.pop("denied", None):
             settings["Subsystem"] = f"{settings['Subsystem']} -P {denied}"
         return settings | options
@@ -125,13 +121,8 @@ class OpenSSH:
         passwd = Path("/etc/passwd").read_text()
         (folder / "passwd").write_text(f"{passwd}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
         (folder / "shadow").write_text(f"{self.user}:{PASSWORD_HASH}:19000:0:99999:7:::\n")
-        steps = []
-        if small := spec.options.get("small_disk"):
-            (spec.home / "full").mkdir()
-            steps = [f"mount -t tmpfs -o size={small} none {shlex.quote(str(spec.home / 'full'))}"]
         script = " && ".join(
             (
-                *steps,
                 f"mount --bind {shlex.quote(str(folder / 'passwd'))} /etc/passwd",
                 f"mount --bind {shlex.quote(str(folder / 'shadow'))} /etc/shadow",
                 "mount -t tmpfs none /run",

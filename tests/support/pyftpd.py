@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 import time
 from typing import Any
 
@@ -76,6 +78,14 @@ class Pyftpd:
         for visit in visits.values():
             visit.end = visit.end or self._stopped
         return tally(visits.values())
+
+    def freeze(self) -> None:
+        """Let it do nothing any more, so that buffers fill and senders block."""
+        os.kill(self._child.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self._child.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """End it."""

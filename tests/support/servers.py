@@ -146,6 +146,8 @@ def start(
     idle_timeout: float | None = None,
     options: Mapping[str, Any] | None = None,
     certificate: Path | None = None,
+    small_disk: str | None = None,
+    port: int | None = None,
 ) -> Server:
     """Start a server and return it listening.
 
@@ -160,12 +162,14 @@ def start(
             ProFTPD, whole minutes for Pure-FTPd.
         options: What the kind's class says.
         certificate: PEM file with certificate and key.
+        small_disk: For root: see `Spec`.
+        port: That of a server which has been stopped.
 
     Raises:
         ChildError: it did not start.
     """
     root.mkdir(parents=True, exist_ok=True)
-    ports = claim_ports()
+    ports = claim_ports(port)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workdir.resolve()))
@@ -174,7 +178,7 @@ def start(
             certificate = certificates.write_certificate(folder)
         spec = Spec(
             ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}),
-            certificate, tls == "implicit",
+            certificate, tls == "implicit", small_disk,
         )  # fmt: skip
         scheme = "sftp" if "ssh" in kind else _SCHEMES[tls]
         return Server(kind, root, _KINDS[kind][1](spec), scheme)

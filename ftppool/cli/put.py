@@ -83,7 +83,7 @@ def _target(url: str) -> Target:
     secret = os.environ.get(PASSWORD_VARIABLE)
     if secret is None or target.password is not None:
         return target
-    if "@" not in url:
+    if "@" not in url and target.scheme != "sftp":
         raise ConfigError(
             f"{PASSWORD_VARIABLE} is set, but the URL names no user: write {target.scheme}://"
             "user@host/directory, or unset the variable for anonymous FTP."

@@ -26,6 +26,7 @@ from ftppool.refusals import Kind, Phase, classify
 from ftppool.retry import RetryPolicy
 from ftppool.route import Route
 from ftppool.target import FTPConfig, Target
+from ftppool.workers import this_thread
 
 __all__ = ["Dial", "Held", "in_ftplibs_words"]
 
@@ -68,7 +69,7 @@ class Held:
     def used(self) -> None:
         """This thread uses it."""
         self.thread = threading.current_thread()
-        self.lease.grip.thread = threading.get_ident()
+        self.lease.grip.thread = this_thread()
 
     def let_go(self) -> None:
         """Have it ended: the gate says QUIT if nobody has, and waits for the server's goodbye."""
@@ -174,7 +175,7 @@ def _acquire(gate: Gate, client: Client, deadline: float) -> Lease:
         mine = [held for held in _held_at(gate) if held.thread is me]
         try:
             left = max(0.0, deadline - time.monotonic())
-            return gate.acquire(client, left, (threading.get_ident(),))
+            return gate.acquire(client, left, (this_thread(),))
         except WouldDeadlock:
             # What another thread has begun to use meanwhile, it may end.
             if not _end_oldest(gate) and all(held.thread is me for held in mine):

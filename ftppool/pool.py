@@ -131,7 +131,7 @@ class FTPPool:
         on_event: Callable[[Event], object] | None = None,
         name: str | None = None,
     ) -> None:
-        self._target = check_target(target, user, password)
+        asked = check_target(target, user, password)
         self._max_per_ip = check_cap(max_per_ip)
         for what, seconds in (
             ("acquire_timeout", acquire_timeout),
@@ -152,8 +152,8 @@ class FTPPool:
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         check_positive("channels", channels)
         bucket = None if rate_limit is None else Bucket(check_rate(rate_limit))
-        self._driver = _driver(
-            self._target, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels, bucket=bucket
+        self._target, self._driver = _driver(
+            asked, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels, bucket=bucket
         )
         self._limiter = _limiter(limiter)
         self._acquire_timeout = acquire_timeout
@@ -630,7 +630,8 @@ def _driver(
     tls: TLSConfig | ssl.SSLContext | None,
     channels: int,
     bucket: Bucket | None,
-) -> Driver:
+) -> tuple[Target, Driver]:
+    """Make what opens sessions; the target with what the OpenSSH configuration says of it."""
     if ssh is not None and target.scheme != "sftp":
         raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
     if tls is not None and target.scheme in {"ftp", "sftp"}:
@@ -640,12 +641,13 @@ def _driver(
             raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
         from ftppool.drivers.sftp import SFTPDriver
 
-        return SFTPDriver(target, ssh or SSHConfig(), timeouts, channels=channels, bucket=bucket)
+        sftp = SFTPDriver(target, ssh or SSHConfig(), timeouts, channels=channels, bucket=bucket)
+        return sftp.target, sftp
     from ftppool.drivers.ftp import FTPDriver
     from ftppool.drivers.tls import TLSPolicy
 
     policy = None if target.scheme == "ftp" else TLSPolicy(target, tls)
-    return FTPDriver(target, ftp or FTPConfig(), timeouts, policy, bucket=bucket)
+    return target, FTPDriver(target, ftp or FTPConfig(), timeouts, policy, bucket=bucket)
 
 
 def _route(target: Target, driver: Driver) -> Route:

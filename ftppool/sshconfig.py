@@ -35,8 +35,8 @@ class SSHConfig:
         passphrase: Of encrypted private keys, or a function that returns it.
         agent: True (default): keys of a running agent may be used.
         config_file: OpenSSH client configuration (default ``~/.ssh/config``, used if it exists):
-            HostName, Port, IdentityFile, ProxyJump and ProxyCommand of the target's host count.
-            None for none.
+            HostName, IdentityFile, ProxyJump and ProxyCommand of the target's host count, and User
+            and Port where the target names none. None for none.
         proxy_jump: ``"[user@]host[:port]"`` through which to connect, or several with commas.
         proxy_command: Shell command whose standard input and output lead to the server; ``%h``,
             ``%p`` and ``%r`` stand for host, port and user.

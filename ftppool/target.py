@@ -87,10 +87,11 @@ class Target:
         scheme: "ftp", "ftps" (explicit TLS), "ftpsi" (implicit TLS) or "sftp".
         host: Host name or IP address as written; an IPv6 address without brackets.
         port: TCP port.
-        user: User name.
+        user: User name; "" with "sftp": the one that ``~/.ssh/config`` has for this host.
         password: The password, a function that returns it (called for each login), or None.
         directory: Base of relative paths: "" is the login directory, "a/b" is below it, "/a/b" is
             absolute.
+        port_given: False: ``port`` is the scheme's, and what ``~/.ssh/config`` says goes before it.
 
     Raises:
         ConfigError: A part is empty, out of range or holds a line break.
@@ -102,6 +103,7 @@ class Target:
     user: str
     password: str | Callable[[], str] | None = field(default=None, repr=False)
     directory: str = ""
+    port_given: bool = field(default=True, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check all parts, wherever they come from."""
@@ -112,7 +114,7 @@ class Target:
             raise ConfigError("Target: the host is missing or not a host name or IP address.")
         if type(self.port) is not int or not 1 <= self.port <= 65535:
             raise ConfigError("Target: the port must be a number from 1 to 65535.")
-        if not self.user:
+        if not self.user and self.scheme != "sftp":
             raise ConfigError("Target: the user name is empty.")
         _check_text("user name", self.user)
         _check_text("directory", self.directory)
@@ -131,7 +133,8 @@ class Target:
                 directory are percent-decoded. FTP directories are relative to the login directory,
                 ``//x`` or ``/%2Fx`` is absolute; SFTP directories are absolute, ``/~/x`` is
                 relative. No path or a lone ``/`` is the login directory.
-            user: User name, if not in the URL; without any, FTP logs in as "anonymous".
+            user: User name, if not in the URL; without any, FTP logs in as "anonymous" and SFTP as
+                ``~/.ssh/config`` says.
             password: Password, or a function that returns it, if not in the URL.
 
         Raises:
@@ -141,13 +144,21 @@ class Target:
         _refuse_ambiguous(rest)
         authority, slash, path = rest.partition("/")
         login, at, place = authority.rpartition("@")
-        host, port = _split_port(place, _PORTS[scheme])
+        host, port = _split_port(place)
         name, secret = _credentials(scheme, login if at else None, user, password)
         # The host is tested here, too, to say it in the words of a URL.
         if not host:
             raise ConfigError(f"The target URL names no host: write {scheme}://host/directory.")
         directory = _directory(scheme, slash + path)
-        return cls(cast("Scheme", scheme), host, port, name, secret, directory)
+        return cls(
+            cast("Scheme", scheme),
+            host,
+            port or _PORTS[scheme],
+            name,
+            secret,
+            directory,
+            port_given=port is not None,
+        )
 
     def secret(self) -> str:
         """Return the password; a function is asked each time.
@@ -169,7 +180,7 @@ class Target:
         """The target as a URL, without its password: what messages show."""
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         user = quote(self.user, safe="", errors="surrogateescape")
-        return f"{self.scheme}://{user}@{host}:{self.port}{self._url_path()}"
+        return f"{self.scheme}://{user}{'@' * bool(user)}{host}:{self.port}{self._url_path()}"
 
     def _url_path(self) -> str:
         path = quote(self.directory, safe="/", errors="surrogateescape")
@@ -284,7 +295,7 @@ def _refuse_ambiguous(rest: str) -> None:
         )
 
 
-def _split_port(place: str, default: int) -> tuple[str, int]:
+def _split_port(place: str) -> tuple[str, int | None]:
     """Split host and port. The port is not repeated: a password without host looks like one."""
     found = re.fullmatch(r"\[([^\]]*)\](:[^:]*)?|([^:]*)(:[^:]*)?", place)
     if not found:
@@ -295,7 +306,7 @@ def _split_port(place: str, default: int) -> tuple[str, int]:
     host = found[3] if found[1] is None else unquote(found[1])
     digits = found[2] or found[4]
     if digits is None:
-        return host, default
+        return host, None
     if not re.fullmatch(r":0*[1-9][0-9]{0,4}", digits) or int(digits[1:]) > 65535:
         raise ConfigError(
             "The target URL's port is not a number from 1 to 65535: write scheme://host:21/,"
@@ -317,7 +328,7 @@ def _credentials(
         raise ConfigError("The password is in the target URL and in password=: write it once.")
     if login is None and user is None:
         if scheme == "sftp":
-            raise ConfigError("SFTP needs a user name: write sftp://user@host/ or pass user=.")
+            return "", password
         if password is not None:
             raise ConfigError("A password needs a user name: write user@host or pass user=.")
         return "anonymous", None

@@ -25,7 +25,7 @@ exit codes:
   2    the command line is wrong
   70   a bug in ftppool
   75   only passing failures: run it again
-  77   the login was refused, or the server's certificate is not trusted
+  77   the login was refused, or the certificate or host key is not trusted
   78   a setting is wrong
   130  Ctrl-C, 143 SIGTERM, 129 SIGHUP: the sessions were ended first
 """
@@ -47,6 +47,7 @@ class Options(argparse.Namespace):
     makedirs: bool
     ca_file: str | None
     fingerprint: str | None
+    accept_new: bool
     quiet: bool
     verbose: bool
 
@@ -69,7 +70,8 @@ def parse(argv: Sequence[str] | None) -> Options:
 def _tree() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ftppool",
-        description="Upload files over FTP(S) with few connections, none of which is left behind.",
+        description="Upload files over FTP(S) or SFTP with few connections, none of which is left"
+        " behind.",
         epilog="Begin with 'ftppool demo': it needs no server and no set-up.",
         allow_abbrev=False,
     )
@@ -124,17 +126,12 @@ def _add_put(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> 
     put.add_argument(
         "dest",
         metavar="DEST",
-        help="ftp://user@host[:port]/directory, or ftps:// (explicit TLS) or ftpsi:// (implicit);"
-        " //directory is absolute",
+        help="ftp://user@host[:port]/directory, or ftps:// (explicit TLS) or ftpsi:// (implicit),"
+        " where //directory is absolute; or sftp://, where /~/directory is not",
     )
     _add_limits(put)
     _add_handling(put)
-    put.add_argument(
-        "--ca-file", metavar="PEM", help="with TLS, trust these certificates, not the system's"
-    )
-    put.add_argument(
-        "--fingerprint", metavar="SHA256", help="with TLS, trust the certificate with this SHA-256"
-    )
+    _add_trust(put)
     talk = put.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
     talk.add_argument("-v", "--verbose", action="store_true", help="say what becomes of each file")
@@ -180,6 +177,24 @@ def _add_handling(put: argparse.ArgumentParser) -> None:
         dest="makedirs",
         action="store_false",
         help="do not make missing directories",
+    )
+
+
+def _add_trust(put: argparse.ArgumentParser) -> None:
+    put.add_argument(
+        "--ca-file", metavar="PEM", help="with TLS, trust these certificates, not the system's"
+    )
+    put.add_argument(
+        "--fingerprint",
+        metavar="SHA256",
+        help="trust only the certificate (TLS) or host key (sftp://, as SHA256:...) with this"
+        " SHA-256",
+    )
+    put.add_argument(
+        "--accept-new",
+        action="store_true",
+        help="with sftp://, trust a host that is not in known_hosts yet, and write its key there;"
+        " the first connection is then open to whoever is in between",
     )
 
 

@@ -14,7 +14,7 @@ from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.screen import Screen, amount, size
-from ftppool.errors import ConfigError, FTPPoolError
+from ftppool.errors import AuthError, ConfigError, FTPPoolError
 from ftppool.events import (
     ConnectFailed,
     Event,
@@ -26,6 +26,7 @@ from ftppool.events import (
 )
 from ftppool.oneshot import upload_batch
 from ftppool.report import BatchReport, Outcome, Status
+from ftppool.sshconfig import SSHConfig
 from ftppool.target import Target
 from ftppool.tlsconfig import TLSConfig
 
@@ -67,14 +68,27 @@ def _upload(options: Options, target: Target, follower: Follower) -> BatchReport
         makedirs=options.makedirs,
         on_event=follower,
         check=False,
-        tls=_tls(options),
+        tls=_tls(options, target.scheme),
+        ssh=_ssh(options, target.scheme),
     )
 
 
-def _tls(options: Options) -> TLSConfig | None:
-    if options.ca_file is None and options.fingerprint is None:
+def _tls(options: Options, scheme: str) -> TLSConfig | None:
+    if options.ca_file is not None and scheme in {"ftp", "sftp"}:
+        raise ConfigError(f"--ca-file is for ftps:// and ftpsi://: this is {scheme}://")
+    if options.fingerprint is not None and scheme == "ftp":
+        raise ConfigError("--fingerprint is for ftps://, ftpsi:// and sftp://: this is ftp://")
+    if scheme == "sftp" or (options.ca_file is None and options.fingerprint is None):
         return None
     return TLSConfig(ca_file=options.ca_file, fingerprint=options.fingerprint)
+
+
+def _ssh(options: Options, scheme: str) -> SSHConfig | None:
+    if scheme == "sftp":
+        return SSHConfig(fingerprint=options.fingerprint, accept_new=options.accept_new)
+    if options.accept_new:
+        raise ConfigError(f"--accept-new is for sftp://: this is {scheme}://")
+    return None
 
 
 def _target(url: str) -> Target:
@@ -83,7 +97,7 @@ def _target(url: str) -> Target:
     secret = os.environ.get(PASSWORD_VARIABLE)
     if secret is None or target.password is not None:
         return target
-    if "@" not in url:
+    if "@" not in url and target.scheme != "sftp":
         raise ConfigError(
             f"{PASSWORD_VARIABLE} is set, but the URL names no user: write {target.scheme}://"
             "user@host/directory, or unset the variable for anonymous FTP."
@@ -176,7 +190,7 @@ def _failed(screen: Screen, report: BatchReport, target: Target) -> int:
             words += f" (left behind: {one_line(outcome.left_behind)})"
         screen.line(f"ftppool: {words}")
     code = code_of(errors)
-    if code is Exit.LOGIN and target.password is None:
+    if target.password is None and any(isinstance(error, AuthError) for error in errors):
         screen.line(f"ftppool: no password was given; set {PASSWORD_VARIABLE}")
     again = "; run it again" if code is Exit.AGAIN else ""
     screen.line(f"ftppool: {_count(report)}{again}")

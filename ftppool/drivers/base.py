@@ -15,6 +15,7 @@ from ftppool.refusals import Reply
 __all__ = [
     "Address",
     "Dates",
+    "DatesOnClose",
     "Digests",
     "Driver",
     "Entry",
@@ -165,6 +166,14 @@ class Dates(Protocol):
 
     def modified(self, path: str) -> float | None:
         """The time of a file, or None where the server cannot tell; raises if there is none."""
+
+
+@runtime_checkable
+class DatesOnClose(Protocol):
+    """File calls that set a time together with the end of a file."""
+
+    def date_on_close(self, path: str, modified: float) -> None:
+        """Give the file that is stored next as `path` this time; ``set_modified`` then tells."""
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
+from dataclasses import replace
 
 import paramiko
 
@@ -39,10 +40,10 @@ class SFTPDriver:
         channels: int,
         bucket: Bucket | None = None,
     ) -> None:
-        self._target = target
         self._config = config
         self._timeouts = timeouts
         self._endpoint = endpoint_of(target, config)
+        self.target: Target = replace(target, user=self._endpoint.user, port=self._endpoint.port)
         hops_of(self._endpoint, config)  # a typing error shows now, not at the first connect
         self.places: int = channels
         self._bucket = bucket
@@ -59,7 +60,7 @@ class SFTPDriver:
             self._endpoint,
             self._config,
             self._timeouts,
-            password=None if self._target.password is None else self._target.secret(),
+            password=None if self.target.password is None else self.target.secret(),
             watch=watch,
         )
         connection = opening.connect(address)

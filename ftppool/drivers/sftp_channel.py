@@ -88,6 +88,10 @@ class Packet:
             raise EOFError("a reply is shorter than it says")
         return self._body[self._at - size : self._at]
 
+    def rest(self) -> bytes:
+        """Read all that is left."""
+        return bytes(self._body[self._at :])
+
     def left(self) -> bool:
         """True if there is more to read."""
         return self._at < len(self._body)
@@ -116,6 +120,7 @@ class SFTPChannel:
         extensions: What the server offers beyond version 3.
         write_size: Bytes that one write may carry.
         read_size: Bytes that one read may ask for.
+        digests: True if the server computes digests, None while nobody has asked.
     """
 
     channel: paramiko.Channel
@@ -127,6 +132,7 @@ class SFTPChannel:
     extensions: dict[str, bytes] = field(default_factory=dict)
     write_size: int = CHUNK
     read_size: int = 1 << 15
+    digests: bool | None = None
     _next: int = FIRST_ID
     _arrived: dict[int, Packet] = field(default_factory=dict)
     _buffer: bytearray = field(default_factory=bytearray)

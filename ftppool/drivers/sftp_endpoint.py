@@ -48,9 +48,10 @@ def endpoint_of(target: Target, config: SSHConfig) -> Endpoint:
     """Apply the OpenSSH configuration to a target; what the target says itself wins.
 
     Raises:
-        ConfigError: The configuration file cannot be read.
+        ConfigError: The configuration file cannot be read, or nobody names a user.
     """
-    return _endpoint(target.host, target.port if target.port != 22 else None, target.user, config)
+    port = target.port if target.port_given else None
+    return _endpoint(target.host, port, target.user, config)
 
 
 def hops_of(endpoint: Endpoint, config: SSHConfig) -> list[Endpoint]:
@@ -65,17 +66,27 @@ def hops_of(endpoint: Endpoint, config: SSHConfig) -> list[Endpoint]:
         host, colon, port = place.partition(":") if place.count(":") < 2 else (place, "", "")
         if not host or (colon and not port.isdigit()) or (at and not user):
             raise ConfigError(f"proxy_jump: {text!r} must look like [user@]host[:port].")
-        hops.append(_endpoint(host, int(port) if port else None, user or endpoint.user, config))
+        number = int(port) if port else None
+        hops.append(_endpoint(host, number, user, config, otherwise=endpoint.user))
     return hops
 
 
-def _endpoint(host: str, port: int | None, user: str, config: SSHConfig) -> Endpoint:
+def _endpoint(
+    host: str, port: int | None, user: str, config: SSHConfig, *, otherwise: str = ""
+) -> Endpoint:
     found = _look_up(host, config)
     name = str(found.get("hostname", host))
     configured = found.get("port", "22")
     if not str(configured).isdigit():
         raise ConfigError(f"{config.config_file}: Port of {host} is not a number: {configured!r}.")
     port = port or int(configured)
+    user = user or str(found.get("user", otherwise))
+    if not user:
+        ways = ["write sftp://user@host/", "pass user="]
+        if config.config_file is not None:
+            ways.append(f"set User in {config.config_file}")
+        *others, last = ways
+        raise ConfigError(f"SFTP needs a user name: {', '.join(others)} or {last}.")
     jump, command = str(found.get("proxyjump", "")), str(found.get("proxycommand", ""))
     if config.proxy_jump or config.proxy_command or config.socket_factory:
         jump, command = config.proxy_jump or "", config.proxy_command or ""

@@ -16,8 +16,8 @@ from ftppool.bucket import Bucket
 from ftppool.drivers import sftp_channel as sftp
 from ftppool.drivers.base import Entry
 from ftppool.drivers.sftp_channel import Packet, Refused, SFTPChannel, string
+from ftppool.drivers.sftp_extras import SLOWEST_COMMIT, SFTPExtras
 from ftppool.drivers.sftp_names import (
-    TIMES_KNOWN,
     Attributes,
     decoded,
     encoded,
@@ -34,8 +34,6 @@ IN_FLIGHT = 4 << 20
 """Bytes on their way, in either direction, before replies are waited for."""
 MOST_REQUESTS = 64
 """Requests on their way; OpenSSH's own client has as many."""
-SLOWEST_COMMIT = 1 << 20
-"""Bytes per second that a server may take to commit a file before it must have answered."""
 LONGEST_LISTING = 2_000_000
 """Entries of one directory."""
 READ, WRITE, CREATE, TRUNCATE = 0x01, 0x02, 0x08, 0x10
@@ -47,7 +45,7 @@ WORDS = {
 }
 
 
-class SFTPFiles:
+class SFTPFiles(SFTPExtras):
     """File calls of one leased place; see :class:`ftppool.drivers.base.FileOps`."""
 
     def __init__(
@@ -126,12 +124,13 @@ class SFTPFiles:
             raise self._rejected(path, error, full=self._disk_is_full(path)) from error
 
     def _finish(self, path: str, handle: bytes, writes: deque[tuple[int, int]], sent: int) -> None:
-        """Ask for size and close together with the last writes: one round trip for all."""
+        """Ask for time, size and close together with the last writes: one round trip for all."""
         place = self._place
         pending = [number for number, _ in writes]
         if self._fsync:
             request = string(b"fsync@openssh.com") + string(handle)
             pending.append(place.post(sftp.EXTENDED, request))
+        dating = self._post_date(path, handle)
         size = place.post(sftp.FSTAT, string(handle))
         closing = place.post(sftp.CLOSE, string(handle))
         place.handles.discard(handle)
@@ -139,17 +138,20 @@ class SFTPFiles:
         try:
             failures = [refusal for number in pending if (refusal := self._outcome(number))]
             writes.clear()
+            if dating is not None:
+                self._outcome(dating)
             try:
-                there = read_attributes(place.reply(size)).size
+                found = read_attributes(place.reply(size))
             except Refused:
-                there = None
+                found = Attributes(None, None, None)
             failures += [refusal for number in [closing] if (refusal := self._outcome(number))]
         finally:
             place.channel.settimeout(place.io_timeout)
         if failures:
             full = self._disk_is_full(path)
             raise self._rejected(path, failures[0], full=full) from failures[0]
-        self._proved = None if there is None else (path, there)
+        self._proved = None if found.size is None else (path, found.size)
+        self._dated_as(found.modified)
 
     def _outcome(self, number: int) -> Refused | None:
         """Wait for an answer of which only the verdict counts."""
@@ -247,20 +249,6 @@ class SFTPFiles:
         """What the server says of a file or directory, by way of a link to it."""
         found = self._stat(path)
         return Entry(posixpath.basename(path), kind_of(found.mode), found.size, found.modified)
-
-    def modified(self, path: str) -> float | None:
-        """The time of a file."""
-        return self._stat(path).modified
-
-    def set_modified(self, path: str, modified: float) -> bool:
-        """Set the times of access and change, to whole seconds as SFTP has them."""
-        seconds = int(modified)
-        try:
-            times = struct.pack(">III", TIMES_KNOWN, seconds, seconds)
-            self._call(path, sftp.SETSTAT, string(encoded(path)) + times)
-        except RemoteRejected:
-            return False
-        return True
 
     def rename(self, old: str, new: str) -> None:
         """Rename over an existing file where the server can (``posix-rename@openssh.com``)."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, BinaryIO, cast
 
-from ftppool.drivers.base import Dates, Digests, FileOps, Resumes
+from ftppool.drivers.base import Dates, DatesOnClose, Digests, FileOps, Resumes
 from ftppool.errors import (
     ConfigError,
     ConnectionLost,
@@ -332,6 +332,9 @@ class Upload:
 
     def _transfer(self, files: FileOps, source: BinaryIO) -> int:
         """Send the source, or what the server does not have of it yet; its bytes in all."""
+        modified = self.modified if self.options.preserve_mtime else None
+        if modified is not None and isinstance(files, DatesOnClose):
+            files.date_on_close(self.part, modified)
         offset = self._offset(files) if self.options.resume and seekable(source) else 0
         if offset and isinstance(files, Resumes):
             read_past(source, offset)

@@ -142,7 +142,7 @@ def test_a_refused_login_is_77_and_says_where_a_password_goes(ftp: Server, tmp_p
 
 
 def test_a_wrong_setting_is_one_sentence_and_78(tmp_path: Path) -> None:
-    for dest in ("nonsense://h/", "h", "ftp://u@h:0/", "sftp://u@h/"):
+    for dest in ("nonsense://h/", "h", "ftp://u@h:0/", "sftp://h/"):
         ran = run("put", tmp_path, dest, env={"FTPPOOL_PASSWORD": "secret-42"})
         assert len(one_complaint(ran, 78).splitlines()) == 1
     ran = run("put", tmp_path, "ftp://h/", env={"FTPPOOL_PASSWORD": "secret-42"})
@@ -346,3 +346,38 @@ def test_a_server_with_a_certificate_of_its_own_is_trusted_when_told_to(
     assert send("--ca-file", str(certificate)).code == 0  # the server's own, that is enough
     assert "No such file" in one_complaint(send("--ca-file", "/not/there"), 78)
     assert (server.home / "report.csv").exists()
+
+
+def test_a_host_key_is_trusted_when_told_to(start: Start, tmp_path: Path) -> None:
+    server = start("asyncssh")
+    (known := Path("~/.ssh/known_hosts").expanduser()).unlink()
+    (tmp_path / "report.csv").write_text("1;2;3\n")
+    target = f"sftp://{server.user}@{server.host}:{server.port}/~/"
+
+    def send(*options: str, env: dict[str, str] | None = None) -> Ran:
+        return run("put", *options, tmp_path / "report.csv", target, env=env or secret(server))
+
+    refused = one_complaint(send(env={"LANG": "C"}), 77)
+    assert "not known" in refused
+    assert "no password was given" not in refused
+    digest = re.search(r"SHA256:[A-Za-z0-9+/]{43}", refused)
+    assert digest is not None
+    assert "not the pinned one" in one_complaint(send("--fingerprint", f"SHA256:{'x' * 43}"), 77)
+    assert send("--fingerprint", digest[0]).code == 0
+    assert not known.exists()
+    assert send("--accept-new").code == 0
+    assert f":{server.port}" in known.read_text()
+    assert (server.home / "report.csv").exists()
+    both = one_complaint(send("--accept-new", "--fingerprint", digest[0]), 78)
+    assert "drop one" in both
+
+
+@pytest.mark.parametrize(
+    ("scheme", "option"),
+    [("sftp", "--ca-file=x"), ("ftp", "--ca-file=x"), ("ftp", "--fingerprint=x"),
+     ("ftp", "--accept-new"), ("ftps", "--accept-new")],
+)  # fmt: skip
+def test_trust_that_has_no_use_is_told(scheme: str, option: str, tmp_path: Path) -> None:
+    words = one_complaint(run("put", option, tmp_path, f"{scheme}://u@h/"), 78)
+    assert f"{option.partition('=')[0]} is for " in words
+    assert f"this is {scheme}://" in words

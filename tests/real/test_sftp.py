@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import os
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import paramiko
 import pytest
 
 import ftppool
-from ftppool import FTPPool, LeaseReturned, RemoteRejected, SSHConfig
+from ftppool import FTPPool, LeaseReturned, RemoteRejected, RetryPolicy, SSHConfig, VerifyError
 from ftppool.drivers.base import Resumes
 from tests.conftest import Start
+from tests.support.openssh import new_key
 from tests.support.servers import Server
 
 
@@ -254,3 +259,71 @@ def test_a_file_goes_on_where_it_ended(start: Start, kind: str) -> None:
         assert files.size("file") == 1_000_000
     assert told[-1] == 700_000
     assert (server.home / "file").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("denied", "notes"),
+    [
+        ("setstat", 0),  # the open file gets its time: nothing is asked by name
+        ("fsetstat", 0),  # then by name, once it is closed
+        ("setstat,fsetstat", 1),
+    ],
+)
+def test_a_file_gets_its_time_before_it_is_closed_or_else_after(
+    start: Start, tmp_path: Path, denied: str, notes: int
+) -> None:
+    server = start("openssh", options={"denied": denied})
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    os.utime(source, (1_700_000_000, 1_700_000_000.5))
+    with FTPPool(server.url) as pool:
+        outcome = pool.upload(source, "file", preserve_mtime=True)
+        assert len(outcome.notes) == notes
+        assert outcome.verified
+        there = (server.home / "file").stat().st_mtime
+        assert (there == 1_700_000_000) is (notes == 0)
+        # The time is the file's that it was meant for, not the next one's.
+        pool.upload(b"y", "next")
+        assert (server.home / "next").stat().st_mtime > 1_700_000_000
+
+
+class Spoiler(io.BytesIO):
+    """A source at whose end a byte of what the server has stored of it changes on its disk."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(b"x" * 50_000)
+        self._home = home
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if not data:
+            (part,) = self._home.glob(".other.*")
+            deadline = time.monotonic() + 5
+            while part.stat().st_size < 50_000 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            with part.open("r+b") as file:
+                file.write(b"y")
+        return data
+
+
+def test_a_digest_is_compared_where_the_server_can_compute_it(start: Start, tmp_path: Path) -> None:
+    key = new_key(tmp_path / "host_key").split()[1]
+    pinned = base64.b64encode(hashlib.sha256(base64.b64decode(key)).digest()).decode()
+    server = start(
+        "proftpd",
+        options={
+            "SFTPEngine": "on",
+            "SFTPHostKey": tmp_path / "host_key",
+            "SFTPAuthMethods": "password",
+        },
+    )
+    url = f"sftp://{server.user}:{server.password}@{server.host}:{server.port}"
+    config = SSHConfig(fingerprint=f"SHA256:{pinned.rstrip('=')}", config_file=None)
+    files = [(os.urandom(size), f"file-{size}") for size in (0, 1, 300_000)]
+    once = RetryPolicy(attempts=1)
+    with FTPPool(url, ssh=config, retry=once) as pool:
+        report = pool.upload_batch(files, verify="hash")
+        assert [outcome.verified for outcome in report.outcomes] == [True] * 3
+        with pytest.raises(VerifyError, match=r"the server's digest is [0-9a-f]{64}, that of"):
+            pool.upload(lambda: Spoiler(server.home), "other", verify="hash")
+    assert {path.name for path in server.home.iterdir()} == {name for _, name in files}

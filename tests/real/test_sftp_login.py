@@ -28,7 +28,9 @@ from ftppool import (
     RetryPolicy,
     ServerBusy,
     SSHConfig,
+    Target,
 )
+from ftppool.drivers.sftp_endpoint import endpoint_of, hops_of
 from tests.conftest import Start
 from tests.support.openssh import OpenSSH, new_key, password_works
 from tests.support.relay import Relay
@@ -226,6 +228,31 @@ def test_the_ssh_config_tells_host_port_and_key(sshd: Server) -> None:
         assert sftp.listdir() == []
 
 
+def test_the_ssh_config_tells_the_user_and_the_port_that_the_url_does_not(start: Start) -> None:
+    server = start("asyncssh")
+    config = known_hosts().parent / "config"
+    config.write_text(
+        f"Host 127.0.0.1\n  User {server.user}\n  Port {server.port}\n  HostName %h\n"
+        "Host other\n  HostName 127.0.0.1\n  User nobody\n  Port 1\n"
+    )
+    with FTPPool("sftp://127.0.0.1", password=server.password) as pool:
+        assert pool.upload(b"x", "file").verified
+        assert f"sftp://{server.user}@127.0.0.1:{server.port}" in repr(pool)
+    # What the URL says itself wins, even where it is what would be taken without it.
+    with FTPPool(f"sftp://{server.user}@other:{server.port}", password=server.password) as pool:
+        assert pool.upload(b"x", "file").verified
+    assert endpoint_of(Target.parse("sftp://u@127.0.0.1:22"), SSHConfig()).port == 22
+    assert server.wait_idle().logins_failed == 0
+
+
+def test_a_jump_host_has_the_user_that_the_ssh_config_names(sshd: Server) -> None:
+    (known_hosts().parent / "config").write_text("Host gate\n  User porter\n")
+    target = Target.parse("sftp://bob@inside")
+    config = SSHConfig(proxy_jump="gate,mary@gate,hall")
+    hops = hops_of(endpoint_of(target, config), config)
+    assert [hop.user for hop in hops] == ["porter", "mary", "bob"]
+
+
 def test_a_proxy_command_leads_to_the_server_and_ends_with_the_connection(sshd: Server) -> None:
     relay = (
         "import os,select,socket,sys;s=socket.create_connection(sys.argv[1:3]);p={0:s,s:1}\n"
@@ -274,6 +301,8 @@ def test_a_jump_host_leads_to_the_server(start: Start) -> None:
         (lambda: FTPPool("ftp://h", ssh=SSHConfig()), "ssh= is for sftp://"),
         (lambda: FTPPool("sftp://u@h", ftp=ftppool.FTPConfig()), "ftp= is for ftp://"),
         (lambda: FTPPool("sftp://u@h", channels=0), "channels=0"),
+        (lambda: FTPPool("sftp://h"), "write sftp://user@host/, pass user= or set User in ~/.ssh"),
+        (lambda: FTPPool("sftp://h", ssh=SSHConfig(config_file=None)), "/ or pass user="),
     ],
 )
 def test_wrong_settings_are_told_in_one_sentence(make: Callable[[], object], words: str) -> None:

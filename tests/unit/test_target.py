@@ -210,7 +210,7 @@ def test_a_password_function_must_return_one_line(answer: Any) -> None:
         ("ftp://h/what?", "%3F"),
         ("ftp://@h", "user name is empty"),
         (f"ftp://:{SECRET}@h", "user name is empty"),
-        ("sftp://h/dir", "write sftp://user@host/"),
+        ("sftp://@h/dir", "user name is empty"),
         ("ftp://h/dir;type=i", "leave it out"),
         (f"ftp://bob:{SECRET}@h/a\r\nDELE b", "line break"),
         (f"ftp://bob:{SECRET}%0d%0aDELE@h/a", "password holds a line break"),
@@ -269,6 +269,14 @@ def test_a_target_made_by_hand_is_checked_too(parts: dict[str, Any], words: str)
     whole: dict[str, Any] = {"scheme": "ftp", "host": "h", "port": 21, "user": "bob"}
     with pytest.raises(ConfigError, match=words):
         Target(**(whole | parts))
+
+
+def test_sftp_may_leave_user_and_port_to_the_ssh_configuration() -> None:
+    target = Target.parse("sftp://h/in", password=SECRET)
+    assert (target.user, target.port, target.port_given) == ("", 22, False)
+    assert target.url == "sftp://h:22/in"
+    assert Target.parse("sftp://h:22").port_given
+    assert Target("sftp", "h", 22, "u").port_given
 
 
 def test_an_at_sign_in_the_path_is_fine_where_nothing_could_be_a_password() -> None:

@@ -79,6 +79,7 @@ class Client(Tenant):
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
         done: Rung whenever something of this pool may have ended.
+        relieve: Called, without any lock, by a borrower who has waited for a while.
     """
 
     estate: Estate
@@ -89,6 +90,7 @@ class Client(Tenant):
     check_after_idle: float
     alternatives: bool = False
     done: Bell = field(default_factory=Bell)
+    relieve: Callable[[], object] = lambda: None
 
     @property
     def name(self) -> str:

@@ -158,7 +158,7 @@ class Dispatcher:
             grip = self.mailbox[0]
             lost = self._reclaim(grip)
             self.mailbox.popleft()  # last: while it is there nobody takes this for a deadlock
-            if lost:
+            if lost and not grip.losable:
                 age = time.monotonic() - grip.since
                 tell_leak(
                     f"a session to {self._board.address} was lost {age:.1f} s after "

@@ -98,6 +98,8 @@ class Farewell:
         for client in self._clients:
             client.estate.tell_loss("was not closed before the interpreter's exit")
         for grip in self._grips:
+            if grip.losable:
+                continue
             tell_leak(
                 f"{grip.task.name} still had a session to {self._board.address} at the "
                 "interpreter's exit; it was ended",

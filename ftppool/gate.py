@@ -180,6 +180,7 @@ class Gate:
                 raise Cancelled
             elif (left := self._left(waiter, deadline, answer)) > 0:
                 if not waiter.bell.wait(min(SLICE, left)):
+                    client.relieve()
                     self._look_again()
             else:
                 raise self._nothing_came(client, time.monotonic() - waiter.since)
@@ -287,7 +288,7 @@ class Gate:
         self._board.nudge.ring()
 
     def abandon(self, client: Client) -> None:
-        """A pool was lost: called by a finalizer, so it only drops a note."""
+        """Nobody has this pool any more: called by a finalizer, so it only drops a note."""
         if client in self._board.clients:
             self._dispatcher.orphans.append(client)
             self._board.nudge.ring()
@@ -446,6 +447,12 @@ class Gate:
         ledger = self._ledger
         failure = ledger.last_failure if ledger.learned is not None else None
         return would_deadlock(self.address, waiter.tenant.cap, ledger.effective, failure)
+
+    def live(self, client: Client) -> int:
+        """Count the connections of all others in this process."""
+        with self._lock:
+            slots = self._ledger.slots
+            return sum(slot.tenant is not client and slot.connected for slot in slots)
 
     def _nothing_came(self, client: Client, timeout: float) -> FTPPoolError:
         now = time.monotonic()

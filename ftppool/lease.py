@@ -27,10 +27,11 @@ class Grip:
         since: When he asked.
         loan: What :meth:`~ftppool.drivers.base.Wire.lend` gave; None until then.
         told: True once the lease was told as a suspected leak.
+        losable: True if losing the lease is a way to end it, and no leak to be told.
         lease: A weak reference to the lease: the borrower alone keeps it alive.
     """
 
-    __slots__ = ("group", "lease", "loan", "since", "stack", "task", "thread", "told")
+    __slots__ = ("group", "lease", "loan", "losable", "since", "stack", "task", "thread", "told")
 
     def __init__(self, threads: tuple[Hashable, ...], since: float) -> None:
         self.thread: Hashable = threads[0]
@@ -40,6 +41,7 @@ class Grip:
         self.lease: ReferenceType[Lease] | None = None
         self.task: threading.Thread = threading.current_thread()
         self.told: bool = False
+        self.losable: bool = False
         self.stack: Stack = stack_here(3)  # without the gate, which called this
 
     def lost(self) -> bool:

@@ -236,6 +236,7 @@ class Opener:
             return
         with self.board.lock:
             live = self._live(slot)
+            mine = any(other.places and other.tenant is client for other in self.board.ledger.slots)
             tries = self.board.ledger.failures + 1
         verdict = classify(
             reply, live=live, worked_before=client.proven, patterns=client.policy.patterns
@@ -253,7 +254,8 @@ class Opener:
             assert ban is not None
             error, wait = banned(self.board.address, ban), ban.pause
         error.__cause__ = cause
-        for_good = _hopeless(verdict, client, reply.phase, tries=tries, live=live)
+        lent = mine or (live > 0 and verdict.kind is Kind.BUSY)
+        for_good = _hopeless(verdict, client, reply.phase, tries=tries, lent=lent)
         wait = 0.0 if for_good else wait
         self._fail(slot, error, delay=wait, for_good=for_good)
         self._tell_failure(client, verdict, error, wait)
@@ -338,12 +340,12 @@ class Opener:
         shut_down([sock for slot, sock in connecting if slot.tenant is client])
 
 
-def _hopeless(verdict: Verdict, client: Client, phase: Phase, *, tries: int, live: int) -> bool:
+def _hopeless(verdict: Verdict, client: Client, phase: Phase, *, tries: int, lent: bool) -> bool:
     """True if who waits is told now: another try would end the same way, or is not worth it."""
     if verdict.kind in {Kind.AUTH, Kind.PERMANENT}:
         return True
-    if live:
-        return False  # those who wait can have a session that is open
+    if lent:
+        return False  # those who wait can have a session, or a slot, that comes back
     if verdict.kind is Kind.BANNED or (verdict.few_tries and tries >= FEW):
         return True
     return verdict.kind in {Kind.TRANSIENT, Kind.STALE} and (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ftppool.client import Client, Estate
-from ftppool.drivers.base import OpenFailed, Timeouts
+from ftppool.drivers.base import Address, OpenFailed, Timeouts
 from ftppool.drivers.ftp_lease import Control
 from ftppool.drivers.ftp_raw import Caller, RawDriver, control_of, reply_of
 from ftppool.errors import ConnectError, FTPPoolError, PoolTimeout, ServerBusy, WouldDeadlock
@@ -106,16 +106,27 @@ class Dial:
             FTPPoolError: There is none, or no connection came of it.
         """
         deadline = time.monotonic() + self.wait
-        route = Route(self.target.host, self.target.port)
-        addresses = route.addresses(self.timeouts.connect, settled=lambda: False)
-        for number, address in enumerate(addresses, 1):
-            gate = gate_for(address)
+        host, port = self.target.host, self.target.port
+        route = _routes.setdefault((host, port), Route(host, port))
+        tried: set[Address] = set()
+        failure: ConnectError | None = None
+        while left := [address for address in self._addresses(route) if address not in tried]:
+            tried.add(left[0])
             try:
-                return self._hold(gate, deadline, alternatives=number < len(addresses))
+                held = self._hold(gate_for(left[0]), deadline, alternatives=len(left) > 1)
             except ConnectError as error:
-                if number == len(addresses) or error.phase != Phase.CONNECT:
+                route.forget()
+                if error.phase != Phase.CONNECT:
                     raise
-        raise AssertionError("bug: no address was tried")
+                failure = error
+            else:
+                route.current = left[0]
+                return held
+        assert failure is not None
+        raise failure
+
+    def _addresses(self, route: Route) -> tuple[Address, ...]:
+        return route.addresses(self.timeouts.connect, settled=lambda: False)
 
     def _hold(self, gate: Gate, deadline: float, *, alternatives: bool) -> Held:
         driver = RawDriver(self.target, self.config, self.timeouts, self.caller)
@@ -165,7 +176,8 @@ def _acquire(gate: Gate, client: Client, deadline: float) -> Lease:
 # -- who holds what --------------------------------------------------------------------------------
 
 
-# Each use is one atomic step.
+# Each use of these two is one atomic step.
+_routes: dict[tuple[str, int], Route] = {}
 _register: dict[int, weakref.ref[Held]] = {}
 
 

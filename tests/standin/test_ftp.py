@@ -472,6 +472,24 @@ def test_nobody_listening_is_told_at_once_as_by_ftplib() -> None:
     assert time.monotonic() - started < 5
 
 
+def test_an_address_where_nobody_listens_is_not_tried_for_each_object(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("pyftpdlib")
+    asked = socket.getaddrinfo
+
+    def two(host: str, *args: Any, **options: Any) -> Any:
+        hosts = ("127.0.0.2", "127.0.0.1") if host == "two.example" else (host,)
+        return [found for one in hosts for found in asked(one, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    started = time.monotonic()
+    for _ in range(40):  # more connects that come to nothing would have to wait for a minute
+        with ftplib.FTP() as ftp:
+            ftp.connect("two.example", server.port)
+    assert time.monotonic() - started < 30
+
+
 def test_an_unknown_host_is_told_as_by_ftplib() -> None:
     with pytest.raises(socket.gaierror):
         ftplib.FTP("no-such-host.invalid")

@@ -65,6 +65,11 @@ class Held:
         """True if no command and no transfer is under way."""
         return not self.control.outstanding and not self.control.open_data
 
+    def used(self) -> None:
+        """This thread uses it."""
+        self.thread = threading.current_thread()
+        self.lease.grip.thread = threading.get_ident()
+
     def let_go(self) -> None:
         """Have it ended: the gate says QUIT if nobody has, and waits for the server's goodbye."""
         self.lease.discard()
@@ -164,12 +169,15 @@ class Dial:
 
 
 def _acquire(gate: Gate, client: Client, deadline: float) -> Lease:
+    me = threading.current_thread()
     while True:
+        mine = [held for held in _held_at(gate) if held.thread is me]
         try:
             left = max(0.0, deadline - time.monotonic())
             return gate.acquire(client, left, (threading.get_ident(),))
         except WouldDeadlock:
-            if not _end_oldest(gate):
+            # What another thread has begun to use meanwhile, it may end.
+            if not _end_oldest(gate) and all(held.thread is me for held in mine):
                 raise
 
 

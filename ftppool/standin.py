@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 import sys
-import threading
 import weakref
 from dataclasses import dataclass
 from ftplib import Error, error_temp
@@ -182,8 +181,16 @@ class FTP(ftplib.FTP):
         if self._ended:
             ended, self._ended = self._ended, ""
             return f"221 {ended[4:]}"
+        held = self._held
+        behind = held is not None and held.control.outstanding > 0
         try:
-            return self.voidcmd("QUIT")
+            if not behind:
+                return self.voidcmd("QUIT")
+            # A transfer was broken off; some servers have one word to say of it, some two.
+            self.putcmd("QUIT")
+            while (reply := self.getmultiline())[:3] != "221":
+                pass
+            return reply
         finally:
             self.close()
 
@@ -233,7 +240,7 @@ class FTP(ftplib.FTP):
             raise error_temp(self._ended)
         held = self._held
         if held is not None:
-            held.thread = threading.current_thread()
+            held.used()
         return held
 
     @override
@@ -274,6 +281,11 @@ class Data(DataSocket):
     """A data connection; if a script forgets the rest, the session lives as long as this."""
 
     held: Held | None = None
+
+    def _real_close(self, *args: Any) -> None:
+        # Called when the last file that was made of the socket is closed as well.
+        getattr(super(), "_real_close")(*args)  # noqa: B009 - unknown to type checkers
+        self.held = None
 
     @classmethod
     def of(cls, sock: socket.socket, held: Held | None) -> Data:

@@ -13,10 +13,22 @@ from typing_extensions import override
 
 from ftppool.drivers.ftps_lease import TLSDataSocket
 from ftppool.drivers.tls import TLSPolicy, TLSState
+from ftppool.held import Held
 from ftppool.standin import FTP, GOODBYE, UNSET, secure, settings
 from ftppool.target import Target
 
 __all__ = ["FTP_TLS"]
+
+
+class TLSData(TLSDataSocket):
+    """As :class:`~ftppool.standin.Data`, over TLS."""
+
+    held: Held | None = None
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self.held = None
 
 
 class FTP_TLS(FTP, ftplib.FTP_TLS):  # noqa: N801 - the name that it stands in for
@@ -132,8 +144,9 @@ class FTP_TLS(FTP, ftplib.FTP_TLS):  # noqa: N801 - the name that it stands in f
         if held.control.tls is None:
             target = Target("ftps", self.host or "localhost", self.port, "anonymous")
             held.control.tls = TLSState(TLSPolicy(target, context))
-        data = TLSDataSocket.of(wrapped, held.control.tls)
-        vars(data)["held"] = held
+        data = TLSData.of(wrapped, held.control.tls)
+        assert isinstance(data, TLSData)
+        data.held = held
         held.control.data.add(data)
         return data
 

@@ -301,7 +301,6 @@ def test_a_data_connection_keeps_its_session_although_the_object_is_forgotten(
         gc.collect()
         time.sleep(0.1)
         assert file.read() == b"x" * 500_000
-    del data, file
     server.wait_for(lambda census: census.quits == 2)
 
 
@@ -582,6 +581,19 @@ def test_a_file_that_cannot_be_read_is_not_stored_as_if_it_were_whole(server: Se
             reply = str(error)
         assert reply[:3] != "226"
     assert server.wait_idle().quits == 1
+
+
+def test_what_breaks_a_transfer_off_is_what_leaves_the_with_block(server: Server) -> None:
+    def refuse(block: bytes) -> None:
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"), connect(server) as ftp:
+        ftp.storbinary("STOR a", io.BytesIO(b"x" * 50_000), callback=refuse)
+    (server.home / "b").write_bytes(b"x" * 3_000_000)
+    with pytest.raises(LookupError, match="no more"), connect(server) as ftp:
+        ftp.retrbinary("RETR b", refuse)
+    census = server.wait_idle()
+    assert census.quits == census.sessions == 2
 
 
 def test_ctrl_c_while_waiting_leaves_nothing(start: Start, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ftplib
 import os
@@ -182,17 +183,28 @@ class FTP(ftplib.FTP):
             ended, self._ended = self._ended, ""
             return f"221 {ended[4:]}"
         held = self._held
-        behind = held is not None and held.control.outstanding > 0
         try:
-            if not behind:
-                return self.voidcmd("QUIT")
-            # A transfer was broken off; some servers have one word to say of it, some two.
-            self.putcmd("QUIT")
-            while (reply := self.getmultiline())[:3] != "221":
-                pass
-            return reply
+            if held is not None and held.control.outstanding:
+                return self._quit_late(held.control)
+            return self.voidcmd("QUIT")
         finally:
             self.close()
+
+    def _quit_late(self, control: Control) -> str:
+        """Say QUIT although answers are still to come: a transfer was broken off.
+
+        Pure-FTPd takes what comes before its own last word on the transfer for an interruption of
+        it, and other servers have two words to say.
+        """
+        control.leave()
+        control.sock.settimeout(GOODBYE)
+        with contextlib.suppress(TimeoutError):
+            while control.outstanding:
+                self.getmultiline()
+        self.putcmd("QUIT")
+        while (reply := self.getmultiline())[:3] != "221":
+            pass
+        return reply
 
     @override
     def close(self) -> None:

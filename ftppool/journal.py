@@ -32,7 +32,7 @@ CREATE TABLE arrived (
     remote BLOB PRIMARY KEY, source BLOB NOT NULL, told INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE begun (
-    remote BLOB, token TEXT, pattern TEXT NOT NULL, PRIMARY KEY (remote, token)
+    remote BLOB, token TEXT, pattern TEXT NOT NULL, source BLOB, PRIMARY KEY (remote, token)
 ) WITHOUT ROWID;
 """
 
@@ -114,8 +114,8 @@ class Journal:
 
     def left_overs(self) -> list[LeftOver]:
         """List the uploads that earlier runs began and did not end."""
-        rows = self._do("SELECT remote, token, pattern FROM begun")
-        return [LeftOver(_text(row[0]), str(row[1]), str(row[2])) for row in rows]
+        rows = self._do("SELECT remote, token, pattern, source FROM begun")
+        return [LeftOver(_text(row[0]), str(row[1]), str(row[2]), row[3]) for row in rows]
 
     def arrived(self, job: Job) -> bool | None:
         """None if the file must be sent, else whether the user was told that it has arrived."""
@@ -125,14 +125,15 @@ class Journal:
         rows = self._do(known, _bytes(job.remote), job.identity())
         return bool(rows[0][0]) if rows else None
 
-    def begin(self, remote: str, pattern: str) -> str:
-        """Write down that an upload begins, and return the token for its part.
+    def begin(self, remote: str, pattern: str, job: Job) -> str:
+        """Write down that an upload of `job` begins, and return the token for its part.
 
         Raises:
             TransferError: The journal cannot be written.
         """
         token = new_token()
-        self._do("INSERT INTO begun VALUES (?, ?, ?)", _bytes(remote), token, pattern)
+        source = None if job.identity is None else job.identity()
+        self._do("INSERT INTO begun VALUES (?, ?, ?, ?)", _bytes(remote), token, pattern, source)
         return token
 
     def end(self, remote: str, token: str, job: Job | None = None) -> None:

@@ -75,7 +75,8 @@ def upload_batch(
         preserve_mtime: Give each file the time of its source (default False); where the server sets
             no times, the outcome's ``notes`` say so.
         resume: After a lost connection, go on where the server proves that its part ends
-            (default False: from the beginning of the source).
+            (default False: from the beginning of the source). With `journal` also after this
+            process was killed, if the source is still the same.
         journal: A file on a local disk that remembers what has arrived until a batch ends complete:
             after a crash or a failure the next run with it goes on there. A source counts as the
             same one by its remote and absolute local path, size, modification time and inode;

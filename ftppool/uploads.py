@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, replace
-from itertools import chain
 from typing import Any
 
 from ftppool.backlog import File, Item, Task, Transfer
@@ -81,7 +80,7 @@ def run_uploads(
         uploads = _Uploads(pool, how, journal)
         report = Batch(
             pool,
-            chain(journal.left_overs(), jobs),
+            uploads.pair(journal.left_overs(), jobs),
             uploads.begin,
             plan,
             done=Status.UPLOADED,
@@ -117,6 +116,37 @@ class _Uploads:
         self._shared = Shared(Directories())
         self._tokens: dict[int, str] = {}
 
+    def pair(self, left: Iterable[LeftOver], items: Iterable[Item]) -> Iterator[Item]:
+        """Give each file the part that an earlier run left of it; the other parts are removed."""
+        known: dict[str, LeftOver] = {}
+        for part in left:
+            if self._can_resume(part) and part.remote not in known:
+                known[part.remote] = part
+            else:
+                yield part
+        for item in items:
+            if known and isinstance(item, Job) and item.error is None:
+                found = known.pop(self._pool.resolve(item.remote), None)
+                if found is not None and not self._adopt(item, found):
+                    yield found
+            yield item
+        yield from known.values()
+
+    def _can_resume(self, part: LeftOver) -> bool:
+        how = self._options
+        wanted = how.resume and how.atomic and part.pattern == how.part_name
+        return wanted and part.source is not None
+
+    def _adopt(self, job: Job, part: LeftOver) -> bool:
+        """Go on with a part if it is of the same source, which has not arrived meanwhile."""
+        assert self._journal is not None
+        if job.identity is None or job.identity() != part.source:
+            return False
+        if self._journal.arrived(job) is not None:
+            return False
+        self._tokens[job.index] = part.token
+        return True
+
     def begin(self, item: Item, on_bytes: Callable[[int], None]) -> Transfer:
         """Make the steps of an item."""
         if isinstance(item, LeftOver):
@@ -124,9 +154,11 @@ class _Uploads:
         path = self._pool.resolve(item.remote)
         if not isinstance(item, Job):
             return MakeDirectory(path, self._shared.directories)
-        token = None
-        if self._journal is not None and self._options.atomic:
-            token = self._tokens[item.index] = self._journal.begin(path, self._options.part_name)
+        token = self._tokens.get(item.index)
+        known_part = token is not None
+        if self._journal is not None and self._options.atomic and not known_part:
+            token = self._journal.begin(path, self._options.part_name, item)
+            self._tokens[item.index] = token
         return Upload(
             path,
             item.open,
@@ -135,6 +167,7 @@ class _Uploads:
             shared=self._shared,
             on_bytes=on_bytes,
             token=token,
+            known_part=known_part,
         )
 
     def note(self, task: Task, outcome: Outcome | None) -> None:

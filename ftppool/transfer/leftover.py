@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ftppool.drivers.base import FileOps
-from ftppool.errors import RemoteRejected
 from ftppool.transfer.parts import part_path
-from ftppool.transfer.replace import OLD_NAME, come_back, exists
+from ftppool.transfer.replace import OLD_NAME, put_back, remove
 
 __all__ = ["LeftOver", "TidyUp"]
 
@@ -20,11 +19,13 @@ class LeftOver:
         remote: The path that the file was to have, as the server takes it.
         token: What tells its part from others.
         pattern: How the name of the part was made.
+        source: Tells if a source is the same one; None if nothing can.
     """
 
     remote: str
     token: str
     pattern: str
+    source: object = None
 
 
 class TidyUp:
@@ -44,20 +45,8 @@ class TidyUp:
         left = self._left
         for dotless in (False, True):
             part = part_path(left.remote, left.pattern, dotless=dotless, token=left.token)
-            _remove(files, part)
-        aside = part_path(left.remote, OLD_NAME, token=left.token)
-        if exists(files, aside):
-            come_back(files, left.remote, aside)
-            _remove(files, aside)
+            remove(files, part)
+        put_back(files, left.remote, part_path(left.remote, OLD_NAME, token=left.token))
 
     def clean_up(self, files: FileOps) -> None:
         """There is nothing half-done but what it was made for."""
-
-
-def _remove(files: FileOps, path: str) -> None:
-    try:
-        files.remove(path)
-    except RemoteRejected as error:
-        if error.retryable:
-            raise
-        # It is not there, or not ours to remove: nothing that another try would change.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
 
-__all__ = ["OLD_NAME", "come_back", "exists", "replace"]
+__all__ = ["OLD_NAME", "come_back", "exists", "put_back", "remove", "replace"]
 
 OLD_NAME = "{name}.{token}.old"
 
@@ -55,3 +55,20 @@ def come_back(files: FileOps, target: str, aside: str) -> None:
     """Put the old file in its place again, if it stepped aside and nothing took its name."""
     if not exists(files, target) and exists(files, aside):
         files.rename(aside, target)
+
+
+def put_back(files: FileOps, path: str, aside: str) -> None:
+    """Bring back, or remove if there is a new one, a file that an earlier run had step aside."""
+    if exists(files, aside):
+        come_back(files, path, aside)
+        remove(files, aside)
+
+
+def remove(files: FileOps, path: str) -> None:
+    """Remove a file if it is there and ours to remove."""
+    try:
+        files.remove(path)
+    except RemoteRejected as error:
+        if error.retryable:
+            raise
+        # It is not there, or not ours to remove: nothing that another try would change.

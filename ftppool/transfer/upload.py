@@ -23,7 +23,7 @@ from ftppool.errors import (
 from ftppool.transfer.options import Shared, UploadOptions, token_for
 from ftppool.transfer.parts import part_path
 from ftppool.transfer.proof import Hashed, is_gone, is_same, read_past, seekable, size_of
-from ftppool.transfer.replace import OLD_NAME, come_back, exists, replace
+from ftppool.transfer.replace import OLD_NAME, come_back, exists, put_back, replace
 
 __all__ = ["REFUSED_NAME", "Upload"]
 
@@ -90,10 +90,12 @@ class Upload:
         self._expected = expected
         self._on_bytes = on_bytes
         self._stepping = False
-        self._known_part = known_part
+        self._known_part = self._inherited = known_part
         self._distrusted = False
         self._token = token or token_for(remote, shared)
         self.part: str = self._new_part()
+        if known_part:
+            self.left_behind = self.part
 
     def attempt(self, files: FileOps) -> None:
         """Do what is still to be done; raises our errors, and may be called again after one."""
@@ -104,8 +106,11 @@ class Upload:
             raise
 
     def _attempt(self, files: FileOps) -> None:
+        if self._known_part:
+            put_back(files, self.remote, self._aside)
         if self._conflict(files):
             return
+        self._known_part = False  # from here on it is like one of our own
         if not self.stored:
             if not self._arrived_after_all(files):
                 self._store(files)
@@ -243,7 +248,9 @@ class Upload:
 
     def _conflict(self, files: FileOps) -> bool:
         """True if the file is to be left as it is on the server."""
-        if self.options.on_conflict == "overwrite" or self.left_behind is not None:
+        if self.options.on_conflict == "overwrite":
+            return False
+        if self.left_behind is not None and not self._known_part:
             return False
         if self.options.on_conflict == "skip_same":
             self.skipped = is_same(files, self.remote, self._expected, self._local_time())
@@ -317,7 +324,7 @@ class Upload:
         try:
             size = self._transfer(files, source)
         except RemoteRejected as error:
-            if self.sent == before and error.code in REFUSED_NAME:
+            if self.sent == before and error.code in REFUSED_NAME and not self._inherited:
                 self.left_behind = None  # refused before a byte was sent
             raise
         except ConnectionLost:
@@ -351,7 +358,7 @@ class Upload:
 
     def _offset(self, files: FileOps) -> int:
         """Bytes of our own part that the server has; 0 if that is not certain."""
-        if self._distrusted or (self.left_behind is None and not self._known_part):
+        if self._distrusted or self.left_behind is None:
             return 0
         there = size_of(files, self.part)
         limit = self.reached if self._expected is None else self._expected

@@ -152,6 +152,86 @@ def test_a_part_of_a_killed_run_is_removed_even_if_its_source_is_gone(
     assert names(server) == {"other", foreign.name}
 
 
+RESUMING = """
+import sys, ftppool
+url, source, journal = sys.argv[1:]
+ftppool.upload_batch([source], url, journal=journal, resume=True, rate_limit=6e6)
+"""
+
+
+def killed_in_the_middle(server: Server, big: Path, journal: Path) -> Path:
+    """The part of a big file whose sender was killed -9."""
+    process = subprocess.Popen([sys.executable, "-c", RESUMING, server.url, str(big), str(journal)])
+    part, patience = None, time.monotonic() + 30
+    while time.monotonic() < patience:
+        part = next(server.home.glob("*.part"), None)
+        if part is not None and part.stat().st_size > 2_000_000:
+            break
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    server.wait_idle()
+    assert part is not None
+    return part
+
+
+def test_a_part_of_a_killed_run_is_continued_by_a_run_that_resumes(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    options = {"proftpd": {"AllowStoreRestart": "on"}}
+    server = start(kind, options=options.get(kind.partition("+")[0], {}))
+    big, journal = tmp_path / "big", tmp_path / "journal"
+    big.write_bytes(os.urandom(6_000_000))
+    before = killed_in_the_middle(server, big, journal).stat()
+    report = upload_batch([big], server.url, journal=journal, resume=True)
+    (outcome,) = report.outcomes
+    assert (server.home / "big").read_bytes() == big.read_bytes()
+    assert (server.home / "big").stat().st_ino == before.st_ino
+    assert outcome.sent == 6_000_000 - before.st_size
+    assert outcome.notes == (f"went on at byte {before.st_size} of a part that was there",)
+    assert names(server) == {"big"}
+
+
+@pytest.mark.parametrize("change", ["size", "time", "file", "resume"])
+def test_a_part_of_another_source_is_removed_and_not_continued(
+    start: Start, tmp_path: Path, change: str
+) -> None:
+    server = start("vsftpd")
+    big, journal = tmp_path / "big", tmp_path / "journal"
+    big.write_bytes(os.urandom(6_000_000))
+    killed_in_the_middle(server, big, journal)
+    if change == "size":
+        big.write_bytes(os.urandom(6_000_001))
+    elif change == "time":
+        os.utime(big, (1, 1))
+    elif change == "file":
+        info = big.stat()
+        (tmp_path / "other").write_bytes(os.urandom(6_000_000))
+        os.utime(tmp_path / "other", ns=(info.st_atime_ns, info.st_mtime_ns))
+        (tmp_path / "other").replace(big)
+    report = upload_batch([big], server.url, journal=journal, resume=change != "resume")
+    assert report.outcomes[0].sent == big.stat().st_size
+    assert (server.home / "big").read_bytes() == big.read_bytes()
+    assert names(server) == {"big"}
+
+
+@pytest.mark.parametrize("what", ["input", "name"])
+def test_a_part_that_nobody_needs_any_more_is_removed_though_the_run_resumes(
+    start: Start, tmp_path: Path, what: str
+) -> None:
+    server = start("vsftpd")
+    big, journal = tmp_path / "big", tmp_path / "journal"
+    big.write_bytes(os.urandom(6_000_000))
+    killed_in_the_middle(server, big, journal)
+    (server.home / "big").write_bytes(b"there")
+    files: list[Input] = [big] if what == "name" else [(b"x", "other")]
+    report = upload_batch(files, server.url, journal=journal, resume=True, on_conflict="skip")
+    expected = Status.SKIPPED if what == "name" else Status.UPLOADED
+    assert [outcome.status for outcome in report.outcomes] == [expected]
+    assert names(server) == {"big"} | ({"other"} if what == "input" else set())
+    assert (server.home / "big").read_bytes() == b"there"
+
+
 def test_a_journal_that_cannot_be_written_any_more_stops_the_batch(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

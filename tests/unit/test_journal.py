@@ -27,7 +27,7 @@ def job_of(source: object, remote: str = "f") -> Job:
 
 
 def done(journal: Journal, job: Job) -> None:
-    token = journal.begin(job.remote, PATTERN)
+    token = journal.begin(job.remote, PATTERN, job)
     journal.end(job.remote, token, job)
 
 
@@ -35,7 +35,7 @@ def test_what_has_arrived_is_known_to_the_next_run(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j", "ftp://h/")
     one, two = job_of(b"x", "one"), job_of(b"x", "two")
     done(journal, one)
-    journal.begin("two", PATTERN)
+    journal.begin("two", PATTERN, two)
     journal.close()
     journal = Journal(tmp_path / "j", "ftp://h/")
     assert journal.arrived(one) is False
@@ -106,7 +106,7 @@ def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j", "t")
     name = os.fsdecode(b"\xff\xfe")
     done(journal, job_of(b"x", name))
-    journal.begin(name, PATTERN)
+    journal.begin(name, PATTERN, job_of(b"x", name))
     assert journal.arrived(job_of(b"x", name)) is False
     assert journal.left_overs()[0].remote == name
     journal.close()

@@ -1,4 +1,4 @@
-"""SFTP beside paramiko and OpenSSH's own client, on a real sshd.
+"""SFTP beside paramiko, asyncssh, OpenSSH's own client, lftp and rclone, on a real sshd.
 
 Run with ``python -m benchmarks.sftp`` in a checkout after ``make test``. Small files go over a
 round trip of 20 ms (netem in a network namespace that this makes for itself, or where that cannot
@@ -14,7 +14,6 @@ import functools
 import io
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import paramiko
 
+from benchmarks import sftp_peers as peers
 from ftppool import SSHConfig, upload_batch
 from tests.support import servers
 from tests.support.openssh import OpenSSH
@@ -105,24 +105,6 @@ def large_by_ftppool(server: Server, path: Path) -> None:
     upload_batch(files, server.url, max_per_ip=1, ssh=config(server))
 
 
-def large_by_openssh(server: Server, path: Path) -> None:
-    home = user_home(server)
-    options = {
-        "BatchMode": "yes",
-        "UserKnownHostsFile": home / "known_hosts",
-        "IdentityFile": home / "id_ed25519",
-        "IdentitiesOnly": "yes",
-    }
-    subprocess.run(
-        ["sftp", "-q", "-F", "none", "-b", "-", "-P", str(server.port)]
-        + [f"-o{name}={value}" for name, value in options.items()]
-        + [f"{server.user}@{server.host}"],
-        input=f"put {path} openssh-large\n".encode(),
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-
-
 def cost(call: Callable[[], None]) -> Cost:
     """Time one call."""
 
@@ -150,29 +132,48 @@ def compare(title: str, calls: dict[str, Callable[[], None]], runs: int) -> None
         print(f"{name:<28}{wall:>8.2f}s{wall / walls:>8.2f}{cpu:>8.2f}s{cpu / cpus:>8.2f}")
 
 
-def small(server: Server, port: int, options: argparse.Namespace, how: str) -> None:
+def small(server: Server, port: int, options: argparse.Namespace, folder: Path, how: str) -> None:
+    folder.mkdir()
+    paths = [folder / str(number) for number in range(options.files)]
+    for path in paths:
+        path.write_bytes(CONTENT)
     ours = functools.partial(small_by_ftppool, server, port, options.files)
-    compare(
-        f"{options.files} files of {len(CONTENT)} bytes, {options.delay:g} ms round trip by {how}",
-        {
-            "paramiko, 4 connections": lambda: small_by_paramiko(server, port, options.files, 4),
-            "ftppool, 1 connection": lambda: ours(1),
-            "ftppool, 4 connections": lambda: ours(4),
-        },
-        options.runs,
+    home = user_home(server)
+    calls: dict[str, Callable[[], None]] = {
+        "paramiko, 4 connections": lambda: small_by_paramiko(server, port, options.files, 4),
+        "ftppool, 1 connection": lambda: ours(1),
+        "ftppool, 4 connections": lambda: ours(4),
+        "asyncssh, 4 connections": lambda: peers.by_asyncssh(server, port, home, paths, 4),
+    }
+    others = {"lftp": peers.by_lftp, "rclone": peers.by_rclone}
+    for program in peers.installed(*others):
+        call = functools.partial(others[program], server, port, home, folder, 4)
+        calls[f"{program}, 4 at a time"] = call
+    title = (
+        f"{options.files} files of {len(CONTENT)} bytes, {options.delay:g} ms round trip by {how}"
     )
+    compare(title, calls, options.runs)
 
 
-def large(server: Server, options: argparse.Namespace, path: Path) -> None:
+def large(server: Server, options: argparse.Namespace, folder: Path) -> None:
+    folder.mkdir()
+    path = folder / "large"
     with path.open("wb") as file:
         for _ in range(options.megabytes):
             file.write(os.urandom(1_000_000))
+    home, port = user_home(server), server.port
     calls: dict[str, Callable[[], None]] = {
         "paramiko put": lambda: large_by_paramiko(server, path),
         "ftppool": lambda: large_by_ftppool(server, path),
+        "asyncssh": lambda: peers.by_asyncssh(server, port, home, [path], 1),
     }
-    if shutil.which("sftp"):
-        calls["OpenSSH sftp"] = lambda: large_by_openssh(server, path)
+    others: dict[str, Callable[[], None]] = {
+        "sftp": lambda: peers.by_openssh(server, port, home, path),
+        "lftp": lambda: peers.by_lftp(server, port, home, folder, 1),
+        "rclone": lambda: peers.by_rclone(server, port, home, folder, 1),
+    }
+    for program in peers.installed(*others):
+        calls["OpenSSH sftp" if program == "sftp" else program] = others[program]
     compare(f"one file of {options.megabytes} MB on loopback", calls, options.runs)
 
 
@@ -182,7 +183,7 @@ def small_by_relay(server: Server, options: argparse.Namespace, work: Path) -> N
         known = user_home(server) / "known_hosts"
         line = known.read_text().replace(f":{server.port}", f":{relay.port}")
         known.write_text(known.read_text() + line)
-        small(server, relay.port, options, "a relay")
+        small(server, relay.port, options, work / "small", "a relay")
 
 
 def in_namespace(delay: float) -> bool:
@@ -210,7 +211,7 @@ def main() -> None:
         os.environ["FTPPOOL_STATE_DIR"] = folder
         with servers.start("openssh", max_per_ip=None, root=work / "home", workdir=work) as server:
             if options.inside:
-                small(server, server.port, options, "netem")
+                small(server, server.port, options, work / "small", "netem")
             else:
                 if not delayed:
                     small_by_relay(server, options, work)

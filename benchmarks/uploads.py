@@ -11,6 +11,7 @@ client's process, start of the interpreter included.
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import os
 import shutil
@@ -21,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import ftppool
 from benchmarks import link
 
 CLIENTS = {
@@ -133,6 +135,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--servers", default="vsftpd,proftpd,pure-ftpd,pyftpdlib")
     options = parser.parse_args()
+    # As pip does when it installs: the environment may tell Python to keep no bytecode, and the
+    # peers' modules have theirs already.
+    compileall.compile_dir(Path(ftppool.__file__).parent, quiet=1)
     with contextlib.ExitStack() as stack:
         host = "127.0.0.1"
         if options.rtt:

@@ -223,10 +223,11 @@ class Batch:
         )
 
     def _wait(self) -> None:
-        if self._crew.bell.wait(0.1) and len(self._crew.backlog):
+        rung = self._crew.bell.wait(0.1)
+        self._crew.hire()  # at once: the bell may tell of the first login
+        if rung and len(self._crew.backlog):
             time.sleep(COALESCE)
         self._collect()
-        self._crew.hire()
 
     def _wait_for_workers(self, timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -125,11 +125,14 @@ class Crew:
         self._ring()
 
     def hire(self) -> None:
-        """Start one more worker if there is work; only one until the login has succeeded."""
-        if self.stopped or not len(self.backlog):
-            return
-        if sum(worker.alive for worker in self._workers) >= (self._count if self._logged_in else 1):
-            return
+        """Start workers while there is work for more; only one until the login has succeeded."""
+        wanted = 0 if self.stopped else min(len(self.backlog), self._count)
+        alive = sum(worker.alive for worker in self._workers) if wanted else 0
+        while wanted and alive < (self._count if self._logged_in else 1):
+            self._hire_one()
+            wanted, alive = wanted - 1, alive + 1
+
+    def _hire_one(self) -> None:
         free = {worker.number for worker in self._workers if not worker.alive}
         number = min(free, default=len(self._workers))
         worker = _Worker(number, Borrower(self._pool, self._cancel))

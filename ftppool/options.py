@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -63,6 +62,8 @@ def check_known(options: Mapping[str, object], known: type, *others: str) -> Non
     names = set(known.__annotations__)
     for name in options:
         if name not in names:
+            import difflib  # only for those who err
+
             near = difflib.get_close_matches(name, names.union(others), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
             raise ConfigError(f"unknown option {name!r}; {hint}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import tenacity
+from typing import TYPE_CHECKING
 
 from ftppool.errors import ConfigError
 from ftppool.refusals import check_patterns
+
+if TYPE_CHECKING:
+    import tenacity
 
 __all__ = ["RetryPolicy", "file_delay", "open_delay"]
 
@@ -50,6 +52,8 @@ def open_delay(policy: RetryPolicy, failures: int) -> float:
     First 50-100 ms, for a slot that the server is just about to free; then 0.5 s; then exponential
     with full jitter, so that several clients do not come back at the same instant.
     """
+    import tenacity  # here: most runs never have to wait
+
     steps = tenacity.wait_chain(
         tenacity.wait_random(policy.first_wait / 2, policy.first_wait),
         tenacity.wait_fixed(min(0.5, policy.max_wait)),
@@ -60,11 +64,15 @@ def open_delay(policy: RetryPolicy, failures: int) -> float:
 
 def file_delay(policy: RetryPolicy, failures: int) -> float:
     """Seconds before the next attempt at a file after so many that failed: full jitter."""
+    import tenacity
+
     steps = tenacity.wait_random_exponential(multiplier=0.25, max=policy.max_wait)
     return steps(_state(failures))
 
 
 def _state(attempt: int) -> tenacity.RetryCallState:
+    import tenacity
+
     state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     state.attempt_number = attempt
     return state

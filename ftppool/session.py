@@ -15,7 +15,6 @@ from ftppool.target import Target, join
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.download import fetch
 from ftppool.transfer.parts import part_path
-from ftppool.transfer.remotefile import open_to_read, open_to_write
 from ftppool.transfer.replace import OLD_NAME, replace
 
 __all__ = ["Session"]
@@ -67,6 +66,8 @@ class Session:
         Raises:
             ConfigError: The mode is another one.
         """
+        from ftppool.transfer.remotefile import open_to_read, open_to_write
+
         if mode == "rb":
             return open_to_read(self._files, self._path(path))
         if mode == "wb":

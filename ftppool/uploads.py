@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
 from ftppool.errors import ConfigError, TransferError
 from ftppool.inputs import Input, Inputs, Job
-from ftppool.journal import Journal
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.directories import Directories, MakeDirectory
 from ftppool.transfer.leftover import LeftOver, TidyUp
 from ftppool.transfer.options import Conflict, Shared, UploadOptions, Verify
 from ftppool.transfer.upload import Upload
+
+if TYPE_CHECKING:
+    from ftppool.journal import Journal
 
 __all__ = ["UploadBatchOptions", "run_uploads"]
 
@@ -75,6 +77,8 @@ def run_uploads(
         uploads = _Uploads(pool, how, None)
         report = Batch(pool, jobs, uploads.begin, plan, done=Status.UPLOADED, below=below).run()
         return _possible(report)
+    from ftppool.journal import Journal  # and with it sqlite3
+
     journal = Journal(path, target)
     try:
         uploads = _Uploads(pool, how, journal)

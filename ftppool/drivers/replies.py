@@ -85,6 +85,13 @@ class ReplyReader:
             return short
         timeout = self._sock.gettimeout()
         end = self._end(timeout)
+        if self.until is None and not self.buffered:
+            # Most replies come in one piece: that needs no limit of its own.
+            self._buffer = self._sock.recv(CHUNK)
+            if (short := self._short_one()) is not None:
+                return short
+            if not self._buffer:
+                raise EOFError
         try:
             while not self._complete():
                 line = self._line(LONGEST_LINE + 1, end)

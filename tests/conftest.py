@@ -88,20 +88,26 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             server.wait_idle()
 
 
-_SUMMARY = pytest.StashKey[list[str]]()
-
-
 @pytest.fixture
-def record_summary(request: pytest.FixtureRequest) -> list[str]:
-    """What is appended is printed after the run."""
-    return request.config.stash.setdefault(_SUMMARY, [])
+def record_summary(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """What it is called with is printed after the run."""
+    return lambda text: record_property("summary", text)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what tests have put together for their readers."""
-    for text in config.stash.get(_SUMMARY, []):
-        terminalreporter.write_line("")
-        terminalreporter.write_line(text)
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, text in report.user_properties:
+                if name == "summary":
+                    terminalreporter.write_line(f"\n{text}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pure-FTPd counts a user's connections (-y) over all its servers: one test at a time."""
+    for item in items:
+        if "pure-ftpd" in item.nodeid and "-y" in item.nodeid:
+            item.add_marker(pytest.mark.xdist_group("pure-ftpd-y"))
 
 
 @pytest.fixture(params=[*KINDS, *SECURE_KINDS])

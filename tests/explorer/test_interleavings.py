@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.explorer.explore import explore
@@ -13,9 +15,9 @@ SEED = 11
 
 @pytest.mark.filterwarnings("ignore::ftppool.LeakWarning")
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_no_interleaving_breaks_a_promise(name: str, record_summary: list[str]) -> None:
+def test_no_interleaving_breaks_a_promise(name: str, record_summary: Callable[[str], None]) -> None:
     explored = explore(name, SECONDS, SEED)
-    record_summary.append(
+    record_summary(
         f"explored {name}: {len(explored.seen):,} interleavings of "
         f"{explored.steps / explored.runs:.0f} steps"
     )

@@ -19,14 +19,18 @@ from ftppool import upload_batch
 from ftppool.report import BatchReport, Status
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import Server
+from tests.support.servers import KINDS, Server
 
+# The relay finds data connections by the replies that name their ports: TLS hides these, and SFTP
+# has no such connections.
+IN_CLEAR = pytest.mark.parametrize("kind", KINDS)
 QUICK = ftppool.RetryPolicy(attempts=8, first_wait=0.02, max_wait=0.1)
 
 
-def through(relay: Relay, server: Server) -> str:
-    """The server's URL, by way of the relay."""
-    return server.url.replace(str(server.port), str(relay.port))
+@pytest.fixture(params=[*KINDS, "vsftpd+tls", "openssh"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of server in clear text, the strictest one over TLS, and one over SSH."""
+    return str(request.param)
 
 
 class Watcher:
@@ -82,6 +86,7 @@ def check_all_there(server: Server, files: list[tuple[bytes, str]]) -> None:
         assert hashlib.sha256(found).digest() == hashlib.sha256(content).digest(), name
 
 
+@IN_CLEAR
 @pytest.mark.parametrize("resume", [False, True])
 def test_60_files_arrive_while_data_connections_are_reset_at_random(
     start: Start, kind: str, tmp_path: Path, resume: bool
@@ -92,7 +97,12 @@ def test_60_files_arrive_while_data_connections_are_reset_at_random(
         relay.set(data_resets=(0.02, 0.12))
         with watched(server.home, files) as watcher:
             report = upload_batch(
-                files, through(relay, server), max_per_ip=3, retry=QUICK, resume=resume, check=False
+                files,
+                server.behind(relay.port),
+                max_per_ip=3,
+                retry=QUICK,
+                resume=resume,
+                check=False,
             )
         relay.set(data_resets=None)
     assert [str(outcome.error) for outcome in report.failed] == []
@@ -102,6 +112,7 @@ def test_60_files_arrive_while_data_connections_are_reset_at_random(
     assert {path.name for path in server.home.iterdir()} == {name for _, name in files}
 
 
+@IN_CLEAR
 @pytest.mark.parametrize("at", [1, 1000, 65_537, 199_999, 200_000])
 def test_a_data_connection_cut_at_any_byte_costs_one_more_attempt_of_that_file(
     start: Start, kind: str, tmp_path: Path, at: int
@@ -109,24 +120,33 @@ def test_a_data_connection_cut_at_any_byte_costs_one_more_attempt_of_that_file(
     server = start(kind)
     files = [(b"a" * 100, "small"), (b"b" * 200_000, "big"), (b"c" * 100, "last")]
     with Relay(server.port, workdir=tmp_path, data=True, data_reset_at=at) as relay:
-        report = upload_batch(files, through(relay, server), max_per_ip=1, retry=QUICK)
+        report = upload_batch(files, server.behind(relay.port), max_per_ip=1, retry=QUICK)
     check_all_there(server, files)
     attempts = {outcome.remote: outcome.attempts for outcome in report.outcomes}
     assert sum(attempts.values()) <= 4
     assert {path.name for path in server.home.iterdir()} == set(attempts)
 
 
-@pytest.mark.parametrize("at", range(60, 900, 60))
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [
+        *(("proftpd", at) for at in range(60, 900, 60)),
+        *(("vsftpd+tls", at) for at in range(2500, 6000, 700)),
+        *(("openssh", at) for at in range(4000, 20_000, 3000)),
+    ],
+)
 def test_a_control_connection_cut_at_any_byte_loses_nothing(
-    start: Start, tmp_path: Path, at: int
+    start: Start, kind: str, tmp_path: Path, at: int
 ) -> None:
-    server = start("proftpd")
+    server = start(kind)
     files = some_files(8, 2000)
     with (
         Relay(server.port, workdir=tmp_path, reset_at=at) as relay,
         watched(server.home, files) as watcher,
     ):
-        report = upload_batch(files, through(relay, server), max_per_ip=1, retry=QUICK, check=False)
+        report = upload_batch(
+            files, server.behind(relay.port), max_per_ip=1, retry=QUICK, check=False
+        )
     assert len(report.uploaded) == 8, [outcome.error for outcome in report.failed]
     assert watcher.wrong == []
     check_all_there(server, files)
@@ -137,7 +157,7 @@ def test_a_peer_that_falls_silent_is_left_and_the_files_go_another_way(
     start: Start, kind: str, tmp_path: Path
 ) -> None:
     server = start(kind)
-    files = some_files(12, 2000)
+    files = some_files(60, 2000)
     done = 0
     with Relay(server.port, workdir=tmp_path) as relay:
         again = threading.Timer(0.8, relay.set, kwargs={"black_hole": False})
@@ -152,12 +172,12 @@ def test_a_peer_that_falls_silent_is_left_and_the_files_go_another_way(
                 again.start()
 
         report = upload_batch(
-            files, through(relay, server), max_per_ip=1, retry=QUICK, io_timeout=0.5,
+            files, server.behind(relay.port), max_per_ip=1, retry=QUICK, io_timeout=0.5,
             quit_timeout=0.3, on_event=stall, check=False,
         )  # fmt: skip
         again.join()
         assert relay.look().census.connects > 1
-    assert len(report.uploaded) == 12, [str(outcome.error) for outcome in report.failed]
+    assert len(report.uploaded) == 60, [str(outcome.error) for outcome in report.failed]
     check_all_there(server, files)
     assert strays(server, report) == set()
 

@@ -19,7 +19,7 @@ from ftppool import upload_batch
 from ftppool.report import BatchReport, Status
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import KINDS, Server
+from tests.support.servers import ALL_KINDS, KINDS, Server
 
 # The relay finds data connections by the replies that name their ports: TLS hides these, and SFTP
 # has no such connections.
@@ -27,9 +27,9 @@ IN_CLEAR = pytest.mark.parametrize("kind", KINDS)
 QUICK = ftppool.RetryPolicy(attempts=8, first_wait=0.02, max_wait=0.1)
 
 
-@pytest.fixture(params=[*KINDS, "vsftpd+tls", "openssh"])
+@pytest.fixture(params=ALL_KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Each kind of server in clear text, the strictest one over TLS, and one over SSH."""
+    """Run the test once for each kind of server, over TLS and over SSH too."""
     return str(request.param)
 
 

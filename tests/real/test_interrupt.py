@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
+from tests.support.servers import ALL_KINDS
 
 SCRIPT = """
 import sys, ftppool
@@ -37,7 +38,7 @@ except KeyboardInterrupt as error:
 """
 
 
-@pytest.mark.parametrize("kind", ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "openssh"])
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_ctrl_c_ends_the_batch_with_a_report_and_quits(start: Start, kind: str) -> None:
     server = start(kind, max_per_ip=3)
     process = subprocess.Popen(

@@ -13,10 +13,10 @@ from ftppool import upload_batch
 from ftppool.report import Status
 from tests.conftest import Start
 from tests.support.relay import Chaos, Relay
-from tests.support.servers import KINDS
+from tests.support.servers import ALL_KINDS
 
 A_DAY = 1_700_000_000
-pytestmark = pytest.mark.parametrize("kind", [*KINDS, "vsftpd+tls", "openssh"])
+pytestmark = pytest.mark.parametrize("kind", ALL_KINDS)
 
 
 def make(folder: Path, count: int, size: int = 5000) -> Path:

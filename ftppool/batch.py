@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ftppool.backlog import File, Index, Item
 from ftppool.borrower import Lender
@@ -19,11 +20,13 @@ from ftppool.crew import Begin, Crew, Note
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.events import BatchDone, FileDone, FileQueued
 from ftppool.inputs import Job
-from ftppool.journal import Journal
 from ftppool.plan import Plan
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.download import Fetch
 from ftppool.workers import launch
+
+if TYPE_CHECKING:
+    from ftppool.journal import Journal
 
 __all__ = ["Batch"]
 
@@ -155,7 +158,8 @@ class Batch:
             return self._plan.list_rest
         if isinstance(item, File):
             self._taken[item.index] = item
-            self._tell_queued(item)
+            if self._pool.listening:
+                self._tell_queued(item)
         self._open += 1
         if isinstance(item, File) and item.error is not None:
             # It needs no session, and the others do not wait for it.
@@ -262,7 +266,8 @@ class Batch:
         self._taken.pop(job.index, None)
         self._crew.begun.discard(job.index)
         self._lost += not outcome.ok
-        self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
+        if self._pool.listening:
+            self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
         if tell and self._plan.on_arrived is not None:
             self._call_back(self._plan.on_arrived, outcome)
 

@@ -22,6 +22,7 @@ class Lender(Protocol):
 
     name: str
     policy: RetryPolicy
+    listening: bool  # False: nobody wants events, which a busy batch may then save itself
 
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""

@@ -277,7 +277,7 @@ class Crew:
 
     def _begin_attempt(self, task: Task) -> None:
         task.attempts += 1
-        if isinstance(task.item, File):
+        if isinstance(task.item, File) and self._pool.listening:
             self._pool.emit(
                 FileStarted(
                     pool=self._pool.name,
@@ -355,6 +355,8 @@ class Crew:
             size = item.size if isinstance(item, File) else None
             if self.stopped and sent != size:
                 raise Stopped  # but a file that is all sent may as well take its name
+            if not self._pool.listening:
+                return
             self._pool.emit(
                 FileProgress(
                     pool=self._pool.name,

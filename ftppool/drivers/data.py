@@ -65,14 +65,15 @@ class Flow:
             Exception: What `on_bytes` raised.
         """
         plain = type(self._sock) is DataSocket and hasattr(os, "sendfile")
-        if plain and type(source) is io.FileIO and stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-            return self._by_kernel(source, path)
+        if plain and type(source) is io.FileIO:
+            info = os.fstat(source.fileno())
+            if stat.S_ISREG(info.st_mode):
+                return self._by_kernel(source, path, info.st_size)
         return self._by_hand(source, path)
 
-    def _by_kernel(self, source: io.FileIO, path: str) -> bool:
+    def _by_kernel(self, source: io.FileIO, path: str, size: int) -> bool:
         fd, to = source.fileno(), self._sock.fileno()
         start = offset = source.tell()
-        size = os.fstat(fd).st_size
         while offset < size:
             room = self._room(min(SLICE, size - offset))
             if not room:

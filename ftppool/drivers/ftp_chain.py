@@ -246,6 +246,9 @@ class Chain:
         limit = self._io_timeout + start.sent / SLOWEST_COMMIT
         if not start.complete:
             limit = min(limit, self._control.quit_timeout)  # it may wait for a connection for ever
+        if self._io_timeout <= limit < self._io_timeout + 1:
+            self._read_all()  # a system call saved for each small file
+            return
         self._control.sock.settimeout(limit)
         self._read_all()
         self._control.sock.settimeout(self._io_timeout)

@@ -69,7 +69,7 @@ class ReplyReader:
         """Return one line with its end, or what there is of it at `limit` bytes or at EOF."""
         timeout = self._sock.gettimeout()
         try:
-            return self._line(limit, self._end(timeout))
+            return self._line(limit, self._end(timeout, time.monotonic()))
         finally:
             self._restore(timeout)
 
@@ -81,17 +81,16 @@ class ReplyReader:
             EOFError: The server closed the connection.
             OSError: The connection broke, or the reply was not complete in time.
         """
-        if (short := self._short_one()) is not None:
-            return short
-        timeout = self._sock.gettimeout()
-        end = self._end(timeout)
+        began = time.monotonic()
         if self.until is None and not self.buffered:
             # Most replies come in one piece: that needs no limit of its own.
             self._buffer = self._sock.recv(CHUNK)
-            if (short := self._short_one()) is not None:
-                return short
             if not self._buffer:
                 raise EOFError
+        if (short := self._short_one()) is not None:
+            return short
+        timeout = self._sock.gettimeout()
+        end = self._end(timeout, began)
         try:
             while not self._complete():
                 line = self._line(LONGEST_LINE + 1, end)
@@ -155,8 +154,8 @@ class ReplyReader:
     def _refused(self) -> bool:
         return bool(self._lines) and self._lines[0][0] in "45"
 
-    def _end(self, timeout: float | None) -> float | None:
-        ends = [] if timeout is None else [time.monotonic() + timeout]
+    def _end(self, timeout: float | None, began: float) -> float | None:
+        ends = [] if timeout is None else [began + timeout]
         if self.until is not None:
             ends.append(self.until)
         return min(ends, default=None)

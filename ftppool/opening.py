@@ -133,11 +133,8 @@ class Opener:
 
     def glance(self, limiter: Limiter) -> None:
         """The same, unless somebody is about to learn: the dispatcher has more to do than wait."""
-        if self._learning.acquire(blocking=False):
-            try:
-                self._apply(limiter, limiter.lessons(self._address))
-            finally:
-                self._learning.release()
+        if not self._learning.locked():
+            self.look_up(limiter)
 
     def _teach(self, client: Client, change: Callable[[Lessons], Lessons]) -> Lessons:
         with self._learning:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from ftppool.drivers.base import wait_for
+from ftppool.drivers.base import reset, wait_for
 from ftppool.drivers.replies import legible
 from ftppool.errors import ConfigError, TLSError
 from ftppool.target import Target
@@ -87,7 +87,16 @@ class TLSPolicy:
             _log.warning("%s: trust_any is set: anybody can pose as this server", target.url)
 
     def wrap(self, sock: socket.socket, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
-        """Put TLS on a connected socket, which is taken over; :meth:`shake_hands` must follow."""
+        """Put TLS on a connected socket, which is taken over; :meth:`shake_hands` must follow.
+
+        Raises:
+            OSError: The peer has gone; the socket is closed.
+        """
+        try:
+            sock.getpeername()  # else the ssl module fails with a socket that nobody can close
+        except OSError:
+            reset(sock)
+            raise
         return self.context.wrap_socket(
             sock, server_hostname=self.name, session=session, do_handshake_on_connect=False
         )

@@ -314,6 +314,6 @@ def test_a_program_that_forgets_to_close_says_quit_all_the_same(server: Server) 
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script, server.url], timeout=30, check=False)
     assert done.returncode == 0
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
     census = server.wait_idle()
     assert census.sessions == census.quits == 2

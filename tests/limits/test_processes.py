@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import ftppool
 from ftppool import FTPPool, ServerBusy
 from ftppool.limits.machine import MachineLimiter
 from tests.conftest import Start
@@ -138,6 +139,28 @@ def test_a_second_process_gets_its_turn_in_a_long_batch(debian: Server, run: Run
     assert census.refusals == 0
 
 
+def test_two_pools_of_different_users_share_the_slots_of_their_address(debian: Server) -> None:
+    other = debian.url.replace(f"//{debian.user}:", f"//{debian.backend.other_user}:")  # type: ignore[attr-defined]
+    assert other != debian.url
+    with FTPPool(debian.url, max_per_ip=3) as one, FTPPool(other, max_per_ip=3) as two:
+        with one.ftp(), one.ftp(), one.ftp(), pytest.raises(ftppool.FTPPoolError):
+            two.acquire(timeout=0.3)
+        began = time.monotonic()
+        with two.ftp(timeout=5) as ftp:
+            ftp.voidcmd("NOOP")
+            assert time.monotonic() - began < 1.5
+            assert (one.stats().open, two.stats().open) == (2, 1)
+    census = debian.wait_idle()
+    assert census.peak <= 3
+    assert census.refusals == 0
+    assert census.quits == census.sessions == 4
+
+
+@pytest.fixture(params=["vsftpd", "proftpd", "pure-ftpd"])
+def for_five(start: Start, request: pytest.FixtureRequest) -> Server:
+    return start(str(request.param), max_per_ip=5)
+
+
 FIVE = """
 files = [(lambda: Slow(0.5), f"five-{n}") for n in range(40)]
 report = ftppool.upload_batch(files, url, max_per_ip=5)
@@ -145,8 +168,10 @@ say(len(report.uploaded))
 """
 
 
-def test_the_smallest_cap_counts_while_its_process_holds_or_waits(start: Start, run: Run) -> None:
-    server = start("vsftpd", max_per_ip=5)
+def test_the_smallest_cap_counts_while_its_process_holds_or_waits(
+    for_five: Server, run: Run
+) -> None:
+    server = for_five
     first = run(FIVE, server.url)
     server.wait_for(lambda census: census.held == 5, 20)
     with FTPPool(server.url, max_per_ip=2) as pool, pool.acquire(timeout=20):
@@ -339,9 +364,9 @@ def test_during_a_batch_of_a_minute_a_second_process_gets_its_turn_each_time(
 
 
 def test_a_cap_that_falls_by_a_lesson_while_slots_are_held_is_kept_by_all(
-    start: Start, run: Run
+    for_five: Server, run: Run
 ) -> None:
-    server = start("vsftpd", max_per_ip=5)
+    server = for_five
     one = run(FIVE, server.url)
     server.wait_for(lambda census: census.held == 5, 20)
     taught = time.time()

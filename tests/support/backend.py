@@ -18,6 +18,7 @@ from .processes import Child, ChildError, Ports
 HOST = os.environ.get("FTPPOOL_TEST_HOST", "127.0.0.1")
 """Where servers listen: loopback, or one end of a benchmark's slow link."""
 USER = "tester"
+OTHER_USER = "another"
 PASSWORD = "sesame-42"
 PASSWORD_HASH = (
     # crypt(3) of PASSWORD with few rounds: the servers must spend their time on sessions.

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import install
-from .backend import HOST, PASSWORD_HASH, USER, Spec, Supervised, read_log
+from .backend import HOST, OTHER_USER, PASSWORD_HASH, USER, Spec, Supervised, read_log
 from .census import Census, Visit, tally
 
 _SYSTEM_LINE = re.compile(r"proftpd\[(\d+)\] [^:]*: (.*)")
@@ -55,6 +55,7 @@ class Proftpd:
     """
 
     user = USER
+    other_user = OTHER_USER
 
     def __init__(self, spec: Spec) -> None:
         """Start it."""
@@ -63,8 +64,9 @@ class Proftpd:
         self._command_log = spec.folder / "commands.log"
         passwords = spec.folder / "passwd"
         with open(passwords, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            entry = [USER, PASSWORD_HASH, os.getuid(), os.getgid(), "", spec.home, "/bin/sh"]
-            file.write(":".join(map(str, entry)) + "\n")
+            for user in (USER, OTHER_USER):
+                entry = [user, PASSWORD_HASH, os.getuid(), os.getgid(), "", spec.home, "/bin/sh"]
+                file.write(":".join(map(str, entry)) + "\n")
         program = install.find("proftpd")
         assert program is not None
         modules = program.parent.parent / "lib" / "proftpd"

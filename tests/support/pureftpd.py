@@ -20,7 +20,7 @@ import subprocess
 from pathlib import Path
 
 from . import install
-from .backend import HOST, PASSWORD_HASH, USER, Spec, Supervised
+from .backend import HOST, OTHER_USER, PASSWORD_HASH, USER, Spec, Supervised
 from .census import Census
 from .relay import Relay
 
@@ -42,6 +42,7 @@ class PureFtpd:
     """
 
     user = USER
+    other_user = OTHER_USER
 
     def __init__(self, spec: Spec) -> None:
         """Start both."""
@@ -64,8 +65,10 @@ class PureFtpd:
 
     def _make_database(self, spec: Spec, owner: pwd.struct_passwd) -> Path:
         passwords = spec.folder / "passwd"
-        account = [USER, PASSWORD_HASH, owner.pw_uid, owner.pw_gid, "", f"{spec.home}/./"]
-        passwords.write_text(":".join(map(str, account)) + ":" * 12 + "\n")
+        with open(passwords, "w", encoding="ascii") as file:
+            for user in (USER, OTHER_USER):
+                account = [user, PASSWORD_HASH, owner.pw_uid, owner.pw_gid, "", f"{spec.home}/./"]
+                file.write(":".join(map(str, account)) + ":" * 12 + "\n")
         database = spec.folder / "users.pdb"
         tool = install.find("pure-pw")
         assert tool is not None

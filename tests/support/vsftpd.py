@@ -49,6 +49,7 @@ class Vsftpd:
     """A running vsftpd. Options are lines of vsftpd.conf, such as ``max_clients``."""
 
     user = "anonymous"
+    other_user = "ftp"
 
     def __init__(self, spec: Spec) -> None:
         """Start it."""

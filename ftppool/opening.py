@@ -184,6 +184,10 @@ class Opener:
             lessons = client.limiter.teach(
                 self._address, lambda known: known.refused(limit, words, time.time(), user=user)
             )
+            _log.info(
+                "ftppool: %s allows %d connections%s, not max_per_ip=%d: %s",
+                self._address, limit, " of this user" if of_user else "", client.cap, words,
+            )  # fmt: skip
             self._apply(client.limiter, lessons)
 
     def _stay_out(self, slot: Slot, ban: Ban) -> None:
@@ -229,7 +233,7 @@ class Opener:
         if client.closed:
             # We broke it off ourselves: that says nothing about the server.
             closed = PoolClosed("the pool was closed", address=self._address)
-            self._fail(slot, closed, delay=0.0, for_good=True)
+            self._fail(slot, closed, delay=0.0, for_good=True, connected=False)
             return
         with self.board.lock:
             live = self._live(slot)

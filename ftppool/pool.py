@@ -246,7 +246,8 @@ class FTPPool:
 
         Raises:
             PoolTimeout: All sessions stayed in use; the message says by whom.
-            ServerBusy: The server refused, and no session of ours was open to wait for.
+            ServerBusy: The server refused, or other processes have all slots, and no session of
+                this process was open to wait for.
             ConnectError: The server could not be reached.
             AuthError: User name or password is wrong.
             TLSError: The server's certificate is not trusted, or it has no TLS; no password was

@@ -106,7 +106,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Pure-FTPd counts a user's connections (-y) over all its servers: one test at a time."""
     for item in items:
-        if "pure-ftpd" in item.nodeid and "-y" in item.nodeid:
+        if "pure-ftpd" in item.nodeid and ("-y" in item.nodeid or "same user" in item.nodeid):
             item.add_marker(pytest.mark.xdist_group("pure-ftpd-y"))
 
 

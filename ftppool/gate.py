@@ -448,6 +448,11 @@ class Gate:
         failure = ledger.last_failure if ledger.learned is not None else None
         return would_deadlock(self.address, waiter.tenant.cap, ledger.effective, failure)
 
+    @property
+    def denied(self) -> bool:
+        """True while this process waits for slots that others have."""
+        return bool(self._opener.asking)
+
     def live(self, client: Client) -> int:
         """Count the connections of all others in this process."""
         with self._lock:

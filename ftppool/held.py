@@ -155,7 +155,7 @@ class Dial:
             max_lifetime=FOREVER,
             check_after_idle=FOREVER,
             alternatives=alternatives,
-            relieve=functools.partial(_end_orphans, gate),
+            relieve=functools.partial(_relieve, gate),
         )
         try:
             gate.attach(client)
@@ -210,6 +210,15 @@ def _end_oldest(gate: Gate) -> bool:
             )
             return True
     return False
+
+
+def _relieve(gate: Gate) -> None:
+    """Who has waited for a while makes sure that he does not wait for himself."""
+    _end_orphans(gate)
+    me = threading.current_thread()
+    # Other processes leave this one no more than this thread's own objects have.
+    if gate.denied and all(held.thread is me for held in _held_at(gate)):
+        _end_oldest(gate)
 
 
 def _end_orphans(gate: Gate) -> None:

@@ -21,6 +21,7 @@ import pytest
 from ftppool import FTPPool, ftplib
 from ftppool.standin import GOODBYE, TIMEOUT
 from tests.conftest import Start
+from tests.limits.running import programs
 from tests.support.servers import KINDS, Server
 
 
@@ -622,3 +623,34 @@ def test_ctrl_c_while_waiting_leaves_nothing(start: Start, tmp_path: Path) -> No
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
     census = server.wait_idle()
     assert (census.sessions, census.quits, census.peak) == (2, 2, 1)
+
+
+SMALL = """
+say("begins")
+with FTPPool(url, max_per_ip=2, acquire_timeout=30) as pool:
+    pool.upload(b"x", "theirs")
+say("done")
+"""
+
+
+def test_a_thread_does_not_wait_for_itself_when_others_allow_less(start: Start) -> None:
+    server = start("pyftpdlib", max_per_ip=3)
+    ftplib.configure(max_per_ip=3)
+    kept = [connect(server), connect(server)]
+    with programs() as run:
+        # It names a cap of two, which counts for everybody from now on.
+        small = run(SMALL, server.url)
+        assert small.line() == "begins"
+        time.sleep(1.0)
+        began = time.monotonic()
+        kept.append(connect(server))
+        kept[-1].voidcmd("NOOP")
+        assert time.monotonic() - began < 20
+        assert small.line() == "done"
+        assert small.wait() == 0
+    with pytest.raises(original.error_temp, match="421"):
+        kept[0].voidcmd("NOOP")
+    for ftp in kept:
+        ftp.close()
+    census = server.wait_idle()
+    assert census.refusals == 0

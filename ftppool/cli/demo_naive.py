@@ -64,7 +64,8 @@ class ByHand:
         """Stop the threads and close what the script has left open."""
         self._stop = True
         for thread in self._threads:
-            thread.join(10.0)
+            if thread.ident is not None:  # else a Ctrl-C came before its start
+                thread.join(10.0)
         for ftp in self._connections:
             ftp.close()
 

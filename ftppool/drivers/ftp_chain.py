@@ -35,6 +35,8 @@ __all__ = ["NO_SUCH_COMMAND", "SLOWEST_COMMIT", "Chain", "date_command"]
 
 SLOWEST_COMMIT = 1 << 20
 """Bytes per second that a server may take to commit a file before it must have said 226."""
+MOST_PRELIMINARY = 20
+"""Replies that a transfer is about to go on: RFC 959 knows one."""
 NO_SUCH_COMMAND = frozenset({"500", "501", "502", "504"})
 NO_EPSV = frozenset({"500", "501", "502", "522"})
 
@@ -66,6 +68,7 @@ class Chain:
         self._replies: dict[str, str] = {}
         self._tail: Tail | None = None
         self._start: Start | None = None
+        self._preliminary = 0
 
     def step(self, tail: Tail | None, start: Start | None) -> None:
         """End one file and send the next; see :class:`ftppool.drivers.steps.Chains`."""
@@ -318,6 +321,9 @@ class Chain:
         if code[:1] == "1" and key == "STOR":
             if self._start is not None:
                 self._start.accepted = True
+            self._preliminary += 1
+            if self._preliminary > MOST_PRELIMINARY:
+                raise _OutOfStep(f"{legible(reply)!r} again and again")
             return
         if code == "421":
             raise ftplib.error_temp(reply)

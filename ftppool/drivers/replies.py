@@ -99,15 +99,13 @@ class ReplyReader:
                 if not line:
                     break  # it closed in the middle of a refusal: that is one
                 if len(line) > LONGEST_LINE and line[-1] != "\n":
-                    raise error_proto(f"a line of over {LONGEST_LINE} bytes: {line[:SHOWN]}")
+                    raise _odd(f"a line of over {LONGEST_LINE} bytes: {line[:SHOWN]}")
                 self._lines.append(line.rstrip("\r\n"))
                 self._size += len(line)
                 if self._size > LONGEST_REPLY:
-                    raise error_proto(
-                        f"a reply of over {LONGEST_REPLY} bytes: {self._lines[0][:SHOWN]}"
-                    )
+                    raise _odd(f"a reply of over {LONGEST_REPLY} bytes: {self._lines[0][:SHOWN]}")
                 if not _CODE.match(self._lines[0]):
-                    raise error_proto(self._lines[0][:SHOWN])
+                    raise _odd(self._lines[0][:SHOWN])
         finally:
             self._restore(timeout)
         lines, self._lines, self._size = self._lines, [], 0
@@ -142,7 +140,7 @@ class ReplyReader:
             return None
         line, self._buffer = decode(self._buffer[:cut], self._encoding), self._buffer[cut:]
         if not _CODE.match(line):
-            raise error_proto(line.rstrip("\r\n")[:SHOWN])
+            raise _odd(line.rstrip("\r\n")[:SHOWN])
         return line.rstrip("\r\n")
 
     def _complete(self) -> bool:
@@ -211,13 +209,13 @@ def parse_pasv(reply: str) -> tuple[str, int]:
     found = _PASV.search(reply) if reply.startswith("227") else None
     numbers = [int(number) for number in found[0].split(",")] if found else [0] * 6
     if max(numbers) > 255:
-        raise error_proto(reply[:SHOWN])
+        raise _odd(reply[:SHOWN])
     return ".".join(map(str, numbers[:4])), _port(numbers[4] << 8 | numbers[5], reply)
 
 
 def _port(port: int, reply: str) -> int:
     if not 0 < port < 65536:
-        raise error_proto(reply[:SHOWN])
+        raise _odd(reply[:SHOWN])
     return port
 
 
@@ -233,7 +231,12 @@ def check_announcement(reply: str) -> None:
         ftplib.error_proto: There can be no such file.
     """
     if reply.startswith("150") and _ANNOUNCED.search(reply):
-        raise error_proto(reply[:SHOWN])
+        raise _odd(reply[:SHOWN])
+
+
+def _odd(words: str) -> error_proto:
+    """What is no reply at all, in words that may be shown."""
+    return error_proto(legible(words))
 
 
 def legible(words: str) -> str:

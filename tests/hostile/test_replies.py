@@ -388,3 +388,11 @@ def test_a_rejected_reply_keeps_its_lines_in_reply_and_is_one_line_in_the_messag
         session_call(pool)
     assert rejected.value.reply == "550-first\n550 second"
     assert str(rejected.value).endswith("550-first / 550 second")
+
+
+@pytest.mark.parametrize("reply", ["229 (\0\0\021\0)", "227 \x1b[31m999,1,1,1,1,1"])
+def test_a_reply_that_is_none_is_quoted_without_its_control_characters(reply: str) -> None:
+    parse = parse_epsv if reply.startswith("229") else parse_pasv
+    with pytest.raises(ftplib.error_proto) as caught:
+        parse(reply)
+    assert str(caught.value).isprintable()

@@ -258,3 +258,21 @@ def test_close_ends_a_call_that_would_wait_for_long(
     assert not thread.is_alive()
     assert len(ended) == 1
     assert ended[0] is None or isinstance(ended[0], FTPPoolError)
+
+
+SENDS: dict[str, Callable[[FTPPool], object]] = {
+    "one": lambda pool: pool.upload(b"x" * 1000, "f"),
+    "batch": lambda pool: pool.upload_batch([(b"x" * 1000, f"f{number}") for number in range(3)]),
+}
+
+
+@pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
+def test_a_transfer_that_is_announced_again_and_again_is_given_up(
+    hostile: Hostile, send: Callable[[FTPPool], object]
+) -> None:
+    with (
+        pool_for(hostile.peer("STOR", "endless_replies")) as pool,
+        within(2 * (ACQUIRE + 8 * IO)),
+        pytest.raises((BatchError, FTPPoolError)),
+    ):
+        send(pool)

@@ -310,10 +310,14 @@ def test_a_program_that_forgets_to_close_says_quit_all_the_same(server: Server) 
         "pool = ftppool.FTPPool(sys.argv[1], max_per_ip=2)\n"
         "held = pool.acquire()\n"
         "with pool.ftp() as ftp: ftp.pwd()\n"
+        "print('at its end', flush=True)\n"
     )
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", script, server.url], timeout=30, check=False)
-    assert done.returncode == 0
-    assert time.monotonic() - began < 8
+    command = [sys.executable, "-c", script, server.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "at its end\n"
+        began = time.monotonic()
+        assert program.wait(30) == 0
+        assert time.monotonic() - began < 4
     census = server.wait_idle()
     assert census.sessions == census.quits == 2

@@ -628,7 +628,9 @@ class World:
             assert waiter.error is None, "served twice"
             assert slot.tenant is tenant
             # One of several places may be given away while the rest is drained for a later waiter.
-            assert not slot.doomed or self.places > 1, "a doomed session was handed out"
+            drained_for = [other for other in unserved(self.ledger) if other.tenant is not tenant]
+            drained = self.places > 1 and drained_for
+            assert not slot.doomed or drained, "a doomed session was handed out"
             assert not tenant.closed, "a closed pool's session was handed out"
             assert slot.generation == tenant.generation, "an expired session was handed out"
             assert self.now - LATEST < slot.expires, "an old session was handed out"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import fields
-from typing import Any, TypeAlias, TypedDict, cast
+from typing import TypeAlias, TypedDict, cast
 
 from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
 from ftppool.errors import ConfigError, FTPPoolError, TransferError
+from ftppool.options import picked
 from ftppool.patterns import Globs, patterns_of
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
@@ -64,9 +64,7 @@ def run_downloads(
     Raises:
         ConfigError: An argument is wrong.
     """
-    known = {field.name for field in fields(HowToDownload)}
-    chosen: dict[str, Any] = {name: value for name, value in options.items() if name in known}
-    how = HowToDownload(**chosen)
+    how = picked(HowToDownload, options)
     plan = plan_of(
         options,
         workers=workers,

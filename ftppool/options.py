@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypedDict, cast
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from ftppool.errors import ConfigError
 from ftppool.limits.base import Limiter
@@ -25,7 +26,11 @@ __all__ = [
     "check_rate",
     "check_seconds",
     "check_target",
+    "picked",
 ]
+
+
+T = TypeVar("T")
 
 
 class PoolOptions(TypedDict, total=False):
@@ -111,3 +116,13 @@ def check_seconds(name: str, value: object, *, zero: bool) -> float:
     if number and (0 if zero else 1e-9) <= cast("float", value) <= threading.TIMEOUT_MAX:
         return float(cast("float", value))
     raise ConfigError(f"{name}={value!r}: write seconds, {'0 or more' if zero else 'more than 0'}")
+
+
+def picked(kind: type[T], options: Mapping[str, Any]) -> T:
+    """Make a dataclass of those options that are its fields.
+
+    Raises:
+        ConfigError: One of them is wrong.
+    """
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
+    return kind(**{name: value for name, value in options.items() if name in known})

@@ -21,7 +21,8 @@ from ftppool.downloads import (
     Wanted,
     run_downloads,
 )
-from ftppool.drivers.base import Driver, FileOps, Timeouts
+from ftppool.drivers.base import FileOps, Timeouts
+from ftppool.drivers.choice import driver_of
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
 from ftppool.events import Event
 from ftppool.gate import Gate, gate_for
@@ -40,7 +41,7 @@ from ftppool.options import (
 )
 from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
-from ftppool.route import Route
+from ftppool.route import route_of
 from ftppool.session import Session
 from ftppool.sshconfig import SSHConfig
 from ftppool.stats import CloseReport, PoolStats, total
@@ -152,7 +153,7 @@ class FTPPool:
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         check_positive("channels", channels)
         bucket = None if rate_limit is None else Bucket(check_rate(rate_limit))
-        self._target, self._driver = _driver(
+        self._target, self._driver = driver_of(
             asked, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels, bucket=bucket
         )
         self._limiter = _limiter(limiter)
@@ -172,7 +173,7 @@ class FTPPool:
             on_event=on_event,
             pool=weakref.ref(self),
         )
-        self._route = _route(self._target, self._driver)
+        self._route = route_of(self._target, self._driver)
         self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
         self._clients: dict[Gate, Client] = {}
         self._stay: _Stay | None = None
@@ -621,42 +622,6 @@ class _Lender:
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""
         return self._pool._acquire(timeout, (this_thread(), self._caller), cancel)
-
-
-def _driver(
-    target: Target,
-    timeouts: Timeouts,
-    *,
-    ftp: FTPConfig | None,
-    ssh: SSHConfig | None,
-    tls: TLSConfig | ssl.SSLContext | None,
-    channels: int,
-    bucket: Bucket | None,
-) -> tuple[Target, Driver]:
-    """Make what opens sessions; the target with what the OpenSSH configuration says of it."""
-    if ssh is not None and target.scheme != "sftp":
-        raise ConfigError(f"ssh= is for sftp:// targets: this one is {target.scheme}://")
-    if tls is not None and target.scheme in {"ftp", "sftp"}:
-        raise ConfigError(f"tls= has no use with {target.scheme}://: write ftps:// (or ftpsi://)")
-    if target.scheme == "sftp":
-        if ftp is not None:
-            raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
-        from ftppool.drivers.sftp import SFTPDriver
-
-        sftp = SFTPDriver(target, ssh or SSHConfig(), timeouts, channels=channels, bucket=bucket)
-        return sftp.target, sftp
-    from ftppool.drivers.ftp import FTPDriver
-    from ftppool.drivers.tls import TLSPolicy
-
-    policy = None if target.scheme == "ftp" else TLSPolicy(target, tls)
-    return target, FTPDriver(target, ftp or FTPConfig(), timeouts, policy, bucket=bucket)
-
-
-def _route(target: Target, driver: Driver) -> Route:
-    if driver.endpoint is None:
-        return Route(target.host, target.port)
-    host, port, proxied = driver.endpoint
-    return Route(host, port, fixed=proxied)
 
 
 def _limiter(limiter: Limiter | str) -> Limiter:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 
 from ftppool.bell import Bell
-from ftppool.drivers.base import Address
+from ftppool.drivers.base import Address, Driver
 from ftppool.errors import ConnectError
+from ftppool.target import Target
 from ftppool.workers import launch
 
-__all__ = ["Route"]
+__all__ = ["Route", "route_of"]
 
 LIFETIME = 300.0
 """Seconds after which a pool without sessions asks again."""
@@ -87,3 +88,11 @@ def _resolve(host: str, port: int, timeout: float) -> tuple[Address, ...]:
         phase="resolve",
         retryable=not isinstance(why, UnicodeError),
     ) from (answer if isinstance(answer, BaseException) else None)
+
+
+def route_of(target: Target, driver: Driver) -> Route:
+    """Return the way to a target: its own host, or what its driver goes through."""
+    if driver.endpoint is None:
+        return Route(target.host, target.port)
+    host, port, proxied = driver.endpoint
+    return Route(host, port, fixed=proxied)

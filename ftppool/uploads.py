@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
 from ftppool.errors import ConfigError, TransferError
 from ftppool.inputs import Input, Inputs, Job
+from ftppool.options import picked
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.directories import Directories, MakeDirectory
@@ -57,9 +58,7 @@ def run_uploads(
         ConfigError: An argument is wrong, or more than the server can do; it then has the
             ``report``.
     """
-    known = {field.name for field in fields(UploadOptions)}
-    chosen: dict[str, Any] = {name: value for name, value in options.items() if name in known}
-    how = UploadOptions(**chosen)
+    how = picked(UploadOptions, options)
     plan = plan_of(
         options,
         workers=workers,

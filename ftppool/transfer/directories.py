@@ -6,6 +6,7 @@ import posixpath
 
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
+from ftppool.transfer.progress import Progress
 
 __all__ = ["Directories", "MakeDirectory"]
 
@@ -58,16 +59,11 @@ class Directories:
         self.note(directory)
 
 
-class MakeDirectory:
+class MakeDirectory(Progress):
     """The steps of an empty directory of a batch: see :class:`ftppool.backlog.Transfer`."""
 
     def __init__(self, path: str, directories: Directories) -> None:
-        self.sent: int = 0
-        self.size: int | None = None
-        self.verified: bool | None = None
-        self.skipped: bool = False
-        self.left_behind: str | None = None
-        self.notes: list[str] = []
+        super().__init__()
         self._path = path
         self._directories = directories
 

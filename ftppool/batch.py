@@ -110,7 +110,7 @@ class Batch:
                 self._crew.end_input()
                 self._wait_for_workers(None)
             self._halt()
-            error.report = self._report()  # type: ignore[attr-defined]
+            error.report = self._report()  # type: ignore[attr-defined]  # of any exception
             raise
         finally:
             if timer is not None:

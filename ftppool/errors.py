@@ -189,6 +189,7 @@ class BatchError(FTPPoolError, ExceptionGroup[FTPPoolError]):
         self.retryable: bool = all(error.retryable for error in exceptions)
 
     @override
+    # The type checker: an ExceptionGroup of ours.
     def derive(self, excs: Sequence[FTPPoolError]) -> BatchError:  # type: ignore[override]
         """Make a group of some of the exceptions that knows the same report."""
         return BatchError(self.message, excs, self.report)

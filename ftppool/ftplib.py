@@ -67,5 +67,5 @@ def _own(function: Callable[..., None]) -> Callable[[], None]:
 
 
 # Known to no type checker, but to scripts.
-print_line: Callable[[str], None] = getattr(_std, "print_line")  # noqa: B009
-test: Callable[[], None] = _own(getattr(_std, "test"))  # noqa: B009
+print_line: Callable[[str], None] = getattr(_std, "print_line")  # noqa: B009 - not in its stubs
+test: Callable[[], None] = _own(getattr(_std, "test"))  # noqa: B009 - not in its stubs

@@ -527,7 +527,7 @@ def _end_in_worker_process() -> None:
 
 def _after_fork() -> None:
     """In a forked child nothing of the parent's may be used, and its locks may be held for ever."""
-    global _gates_lock  # noqa: PLW0603
+    global _gates_lock  # noqa: PLW0603 - a new lock after fork
     _gates_lock = threading.Lock()
     gates = list(_gates.values())
     _gates.clear()

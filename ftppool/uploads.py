@@ -104,7 +104,7 @@ def _possible(report: BatchReport) -> BatchReport:
     """Return the report, unless the server cannot do what the options want."""
     for cause in report.causes:
         if isinstance(cause, ConfigError) and cause.phase == "verify":
-            cause.report = report  # type: ignore[attr-defined]
+            cause.report = report  # type: ignore[attr-defined]  # as BatchError has
             raise cause
     return report
 

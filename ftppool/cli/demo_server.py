@@ -80,7 +80,7 @@ class Census:
             return counts
 
 
-class _Handler(FTPHandler):  # type: ignore[misc]
+class _Handler(FTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
     """One control connection."""
 
     census: Census

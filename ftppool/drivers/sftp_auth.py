@@ -29,12 +29,12 @@ class _Auth(AuthHandler):
         transport = cast("Transport", self.transport)
         if not transport.asked_for_auth:
             transport.asked_for_auth = True
-            super()._request_auth()  # type: ignore[misc]
+            super()._request_auth()  # type: ignore[misc]  # not in its stubs
         else:
             accepted = paramiko.Message()
             accepted.add_string("ssh-userauth")
             accepted.rewind()
-            self._parse_service_accept(accepted)  # type: ignore[attr-defined]
+            self._parse_service_accept(accepted)  # type: ignore[attr-defined]  # not in its stubs
 
 
 _Begin = Callable[[AuthHandler, threading.Event], None]

@@ -287,7 +287,7 @@ def open_channel(
         request.add_boolean(True)
         request.add_string("sftp")
         # invoke_subsystem() waits for the answer, without a time-out; a "no" closes the channel.
-        transport._send_user_message(request)  # type: ignore[attr-defined]
+        transport._send_user_message(request)  # type: ignore[attr-defined]  # not in its stubs
         place.hello(limit)
     except TimeoutError:
         channel.close()

@@ -65,7 +65,7 @@ class LeasedSFTP(paramiko.SFTPClient):
             body.get_int()
             place.handles.discard(body.get_binary())
         try:
-            super()._send_packet(t, packet)  # type: ignore[misc]
+            super()._send_packet(t, packet)  # type: ignore[misc]  # not in its stubs
         except BaseException:
             place.broken = True
             raise
@@ -73,7 +73,7 @@ class LeasedSFTP(paramiko.SFTPClient):
     def _read_packet(self) -> tuple[int, bytes]:
         place = self._held()
         try:
-            kind, data = super()._read_packet()  # type: ignore[misc]
+            kind, data = super()._read_packet()  # type: ignore[misc]  # not in its stubs
         except BaseException:
             place.broken = True  # half a reply may have been read
             raise
@@ -88,10 +88,11 @@ class LeasedSFTP(paramiko.SFTPClient):
         if self._place is None and (t == CMD_CLOSE or fileobj is not type(None)):
             # A file object that outlived the lease: its finalizer, or its thread that reads ahead.
             return 0
+        # The type checker: not in its stubs.
         number: int = super()._async_request(fileobj, t, *args)  # type: ignore[misc]
         return number
 
     def _read_response(self, waitfor: int | None = None) -> Any:
         if self._place is None and waitfor == 0:
             return None, None
-        return super()._read_response(waitfor)  # type: ignore[misc]
+        return super()._read_response(waitfor)  # type: ignore[misc]  # not in its stubs

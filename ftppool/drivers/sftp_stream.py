@@ -169,6 +169,7 @@ class Transport(paramiko.Transport):
     """
 
     def __init__(self, stream: Stream, *, handshake: float, login: float) -> None:
+        # The type checker: not in its stubs.
         super().__init__(stream, packetizer_class=_Packetizer)  # type: ignore[arg-type]
         self.farewell: str = ""
         self.asked_for_auth: bool = False

@@ -186,7 +186,7 @@ def _certificate(sock: socket.socket | None) -> tuple[str, str]:
     try:
         # After a failed handshake getpeercert() refuses to tell. This call does not; it is public
         # since 3.13, but without the parsed facts, and only messages depend on it.
-        chain: list[Any] = getattr(sock, "_sslobj").get_unverified_chain()  # noqa: B009
+        chain: list[Any] = getattr(sock, "_sslobj").get_unverified_chain()  # noqa: B009 - private
         digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())).hexdigest()
         facts = chain[0].get_info()
     except (AttributeError, TypeError, ValueError, IndexError, OSError):

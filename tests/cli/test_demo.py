@@ -226,7 +226,7 @@ def cure(**changes: object) -> demo._Cure:
         "tally": tally,
         "elapsed": 1.0,
     }
-    return demo._Cure(**(values | changes))  # type: ignore[arg-type]
+    return demo._Cure(**(values | changes))  # type: ignore[arg-type]  # fields by name
 
 
 def seen(**changes: int) -> Seen:

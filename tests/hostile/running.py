@@ -216,6 +216,7 @@ def nothing_uncaught() -> Iterator[list[str]]:
     found: list[str] = []
     log, hooks = logging.getLogger("ftppool"), (threading.excepthook, sys.unraisablehook)
     handler = logging.Handler(logging.ERROR)
+    # The type checker: a listener.
     handler.emit = lambda record: found.append(f"logged: {record.getMessage()}")  # type: ignore[method-assign]
     threading.excepthook = lambda args: found.append(f"thread died: {args.exc_value!r}")
     sys.unraisablehook = lambda args: found.append(f"unraisable: {args.exc_value!r}")

@@ -140,6 +140,7 @@ def test_a_second_process_gets_its_turn_in_a_long_batch(debian: Server, run: Run
 
 
 def test_two_pools_of_different_users_share_the_slots_of_their_address(debian: Server) -> None:
+    # The type checker: not of all backends.
     other = debian.url.replace(f"//{debian.user}:", f"//{debian.backend.other_user}:")  # type: ignore[attr-defined]
     assert other != debian.url
     with FTPPool(debian.url, max_per_ip=3) as one, FTPPool(other, max_per_ip=3) as two:
@@ -341,6 +342,7 @@ def test_during_a_batch_of_a_minute_a_second_process_gets_its_turn_each_time(
     servers = [start(kind, max_per_ip=3) for kind in ("vsftpd", "proftpd", "pure-ftpd")]
     batches = [run(MINUTE, server.url) for server in servers]
     for server in servers:
+        # The type checker does not know the type of a lambda's argument.
         wait_until(lambda server=server: len(list(server.home.glob("minute-*"))) >= 3, 30)  # type: ignore[misc]
     for turn in range(3):
         for server in servers:

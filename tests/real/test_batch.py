@@ -191,6 +191,7 @@ def test_a_bad_file_leaves_the_others_alone_and_nothing_half_done(
     goods = [tmp_path / f"good-{number}" for number in range(12)]
     bad: list[Input] = [
         tmp_path / "missing", tmp_path / "fifo", tmp_path / "loop", (b"", "new\r\nline"),
+        # The type checker: no BinaryIO.
         (b"", "nul\0"), (b"", "good-3"), (Breaks, "breaks"),  # type: ignore[list-item]
     ]  # fmt: skip
     with pytest.raises(BatchError) as caught:
@@ -217,8 +218,8 @@ def test_an_input_that_raises_ends_the_batch_after_what_runs(
         raise KeyError("boom")
 
     with pytest.raises(KeyError, match="boom") as caught:
-        upload_batch(names(), server.url)  # type: ignore[arg-type]
-    report = caught.value.report  # type: ignore[attr-defined]
+        upload_batch(names(), server.url)  # type: ignore[arg-type]  # no BinaryIO
+    report = caught.value.report  # type: ignore[attr-defined]  # no BinaryIO
     assert len(report.outcomes) == 20
     assert all(o.status in {Status.UPLOADED, Status.NOT_ATTEMPTED} for o in report.outcomes)
     assert len(tree_of(server.home)) == len(report.uploaded)
@@ -289,8 +290,8 @@ def test_whatever_a_source_raises_fails_its_file_alone(start: Start) -> None:
             raise RuntimeError("close failed")
 
     files: list[Input] = [
-        (lambda: Odd(MemoryError()), "memory"),  # type: ignore[list-item]
-        (lambda: Odd(ZeroDivisionError("0")), "zero"),  # type: ignore[list-item]
+        (lambda: Odd(MemoryError()), "memory"),  # type: ignore[list-item]  # no BinaryIO
+        (lambda: Odd(ZeroDivisionError("0")), "zero"),  # type: ignore[list-item]  # no BinaryIO
         *((b"x", f"good-{number}") for number in range(10)),
     ]
     with pytest.raises(BatchError) as caught:

@@ -173,12 +173,13 @@ def test_an_error_of_the_callback_ends_the_batch_with_its_report(server: Server)
     files = ((b"x" * 1000, f"f{number}") for number in range(3000))
     with pytest.raises(OSError, match="archive is full") as caught:
         upload_batch(files, server.url, on_uploaded=archive)
-    report = caught.value.report  # type: ignore[attr-defined]
+    report = caught.value.report  # type: ignore[attr-defined]  # set at run time
     assert 1 <= len(report.uploaded) < 3000
     assert len(names(server)) == len(report.uploaded)
 
 
 def test_a_deadline_stops_the_batch_and_says_so(server: Server) -> None:
+    # The type checker: set at run time.
     files: list[Input] = [(b"x", "small"), (Endless, "endless"), (b"y", "never")]  # type: ignore[list-item]
     began = time.monotonic()
     with pytest.raises(BatchError, match=r"the deadline of 0\.7 s is over") as caught:

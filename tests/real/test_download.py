@@ -289,8 +289,11 @@ def test_two_files_for_one_place_and_bad_arguments_are_refused(
         for call in (
             lambda: pool.download_batch("a", tmp_path),
             lambda: pool.download_batch(["a"], ""),
+            # The type checker: wrong on purpose.
             lambda: pool.download_batch([3], tmp_path),  # type: ignore[list-item]
+            # The type checker: wrong on purpose.
             lambda: pool.download_batch([], tmp_path, verify="x"),  # type: ignore[arg-type]
+            # The type checker: wrong on purpose.
             lambda: pool.download_batch([], tmp_path, atomic=True),  # type: ignore[call-arg]
             lambda: pool.download("a/", tmp_path),
             lambda: pool.download("a", tmp_path / "z"),
@@ -341,7 +344,7 @@ def test_a_session_fetches_opens_and_describes_files(server: Server, tmp_path: P
         with pytest.raises(RemoteRejected):
             session.stat("missing")
         with pytest.raises(ConfigError, match="write 'rb' or 'wb'"):
-            session.open("d/f", "r")  # type: ignore[arg-type]
+            session.open("d/f", "r")  # type: ignore[arg-type]  # wrong on purpose
         with pytest.raises(RemoteRejected, match="directory"):
             session.download("d", tmp_path)
 

@@ -60,6 +60,7 @@ def backend(server: Server) -> OpenSSH:
 
 def refused(url: str, kind: type[Exception], words: str, **options: object) -> None:
     with (
+        # The type checker: wrong on purpose.
         FTPPool(url, acquire_timeout=20, retry=ONCE, **options) as pool,  # type: ignore[arg-type]
         pytest.raises(kind, match=words) as caught,
         pool.sftp(),
@@ -295,7 +296,9 @@ def test_a_jump_host_leads_to_the_server(start: Start) -> None:
         (lambda: SSHConfig(fingerprint="aa:bb"), "SHA256:"),
         (lambda: SSHConfig(fingerprint="SHA256:" + "x" * 43, accept_new=True), "drop one"),
         (lambda: SSHConfig(proxy_jump="a", proxy_command="b"), "one of them"),
+        # The type checker: wrong on purpose.
         (lambda: SSHConfig(keys=[1]), "keys must be a path"),  # type: ignore[list-item]
+        # The type checker: wrong on purpose.
         (lambda: SSHConfig(source_address=("",)), "source_address"),  # type: ignore[arg-type]
         (lambda: FTPPool("sftp://u@h", ssh=SSHConfig(proxy_jump="a@:1")), "proxy_jump: 'a@:1'"),
         (lambda: FTPPool("ftp://h", ssh=SSHConfig()), "ssh= is for sftp://"),

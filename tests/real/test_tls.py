@@ -409,7 +409,7 @@ class Recipe(ftplib.FTP_TLS):
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> Any:
         conn, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
-        if self._prot_p:  # type: ignore[attr-defined]
+        if self._prot_p:  # type: ignore[attr-defined]  # private
             assert isinstance(self.sock, ssl.SSLSocket)
             conn = self.context.wrap_socket(
                 conn, server_hostname=self.host, session=self.sock.session

@@ -65,6 +65,7 @@ def test_a_digest_is_compared_where_the_server_has_one_and_else_refused(
     else:
         with pytest.raises(ftppool.ConfigError, match="write verify='size'") as caught:
             upload_batch([f"{folder}/"], server.url, verify="hash")
+        # The type checker: set at run time.
         assert len(caught.value.report.outcomes) == 3  # type: ignore[attr-defined]
         with (
             ftppool.FTPPool(server.url) as pool,

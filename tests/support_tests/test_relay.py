@@ -219,5 +219,5 @@ def test_stopping_the_relay_closes_what_is_open(
 
 def test_a_wrong_setting_is_an_error(relay: Relay) -> None:
     with pytest.raises(ChildError, match="no setting speed"):
-        relay.set(speed=1)  # type: ignore[call-arg]
+        relay.set(speed=1)  # type: ignore[call-arg]  # wrong on purpose
     assert relay.look().census.connects == 0

@@ -337,6 +337,7 @@ def test_a_broken_link_fails(tree: Path) -> None:
     for files in (["data/empty/broken"], ["data/empty"]):
         job = read_one(files)
         assert "symbolic link to a file that does not exist" in words_of(job)
+        # The type checker: checked by the line before.
         assert isinstance(job.error.__cause__, FileNotFoundError)  # type: ignore[union-attr]
 
 
@@ -361,6 +362,7 @@ def test_a_missing_source_fails_and_says_where_relative_paths_start(tree: Path) 
     assert "'no.csv' does not exist" in words_of(job)
     assert repr(os.getcwd()) in words_of(job)
     assert (job.remote, job.size, other.error) == ("no.csv", None, None)
+    # The type checker: checked by the line before.
     assert isinstance(job.error.__cause__, FileNotFoundError)  # type: ignore[union-attr]
 
 
@@ -447,6 +449,7 @@ def test_an_unreadable_directory_is_one_failed_job_and_the_rest_goes_on(locked: 
     by_name = {Path(job.label).name: job for job in found}
     assert sorted(by_name) == ["locked", "locked.csv", "z.csv"]
     assert "grant read permission" in words_of(by_name["locked"])
+    # The type checker: checked by the line before.
     assert isinstance(by_name["locked"].error.__cause__, PermissionError)  # type: ignore[union-attr]
     assert content(by_name["z.csv"]) == b"z"
 
@@ -727,7 +730,7 @@ def test_a_text_file_that_a_callable_returns_is_closed(tree: Path) -> None:
     opened: list[Any] = []
 
     def source() -> Any:
-        opened.append(tempfile.TemporaryFile("w+"))  # noqa: SIM115
+        opened.append(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - checked above
         return opened[0]
 
     with pytest.raises(ConfigError, match="a text file"):

@@ -20,7 +20,7 @@ PATTERN = ".{name}.{token}.part"
 
 
 def job_of(source: object, remote: str = "f") -> Job:
-    pair: list[Input] = [(source, remote)]  # type: ignore[list-item]
+    pair: list[Input] = [(source, remote)]  # type: ignore[list-item]  # no real stream
     (job,) = jobs(pair)
     assert isinstance(job, Job)
     return job
@@ -86,11 +86,14 @@ def test_a_path_is_the_same_source_by_place_size_time_and_inode(
 def test_bytes_are_known_by_their_content_and_callables_by_their_key(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j", "t")
     opener: Callable[[], object] = (tmp_path / "x").open
+    # The type checker: no real stream.
     for job in (job_of(b"abc", "b"), job_of(Keyed(opener, "v1"), "k"), job_of(opener, "c")):  # type: ignore[arg-type]
         done(journal, job)
     assert journal.arrived(job_of(bytearray(b"abc"), "b")) is False
     assert journal.arrived(job_of(b"abd", "b")) is None
+    # The type checker: no real stream.
     assert journal.arrived(job_of(Keyed(opener, "v1"), "k")) is False  # type: ignore[arg-type]
+    # The type checker: no real stream.
     assert journal.arrived(job_of(Keyed(opener, "v2"), "k")) is None  # type: ignore[arg-type]
     assert journal.arrived(job_of(opener, "c")) is None
     journal.close()
@@ -99,7 +102,7 @@ def test_bytes_are_known_by_their_content_and_callables_by_their_key(tmp_path: P
 def test_a_callable_without_a_good_key_is_refused() -> None:
     for key in ("", 3, None):
         with pytest.raises(ConfigError, match="Keyed: write a callable"):
-            Keyed(lambda: None, key)  # type: ignore[arg-type,return-value]
+            Keyed(lambda: None, key)  # type: ignore[arg-type,return-value]  # no real stream
 
 
 def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
@@ -174,7 +177,7 @@ def test_what_cannot_be_a_journal_is_named_in_one_sentence(tmp_path: Path) -> No
         (b"x", "write the path of a file"),
     ):
         with pytest.raises(ConfigError) as caught:
-            Journal(path, "t")  # type: ignore[arg-type]
+            Journal(path, "t")  # type: ignore[arg-type]  # no real stream
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
     assert (tmp_path / "text").read_text().startswith("no database")

@@ -27,7 +27,7 @@ class Loan:
 
 def pool(cap: int = 2, **terms: float | str) -> Tenant:
     """A pool that has logged in before."""
-    return Tenant(cap=cap, proven=True, **terms)  # type: ignore[arg-type]
+    return Tenant(cap=cap, proven=True, **terms)  # type: ignore[arg-type]  # terms by name
 
 
 def enter(ledger: Ledger, tenant: Tenant, *threads: Hashable, now: float = NOW) -> Waiter:

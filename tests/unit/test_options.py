@@ -15,25 +15,31 @@ URL = "ftp://127.0.0.1:1"
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: FTPPool(URL, max_per_ip=0), "max_per_ip=0"),
     (lambda: FTPPool(URL, max_per_ip=True), "max_per_ip=True"),
+    # The type checker: wrong on purpose.
     (lambda: FTPPool(URL, max_per_ip="3"), "max_per_ip='3'"),  # type: ignore[arg-type]
     (lambda: FTPPool(URL, io_timeout=0), "io_timeout=0"),
     (lambda: FTPPool(URL, io_timeout=float("nan")), "io_timeout=nan"),
+    # The type checker: wrong on purpose.
     (lambda: FTPPool(URL, connect_timeout=None), "connect_timeout=None"),  # type: ignore[arg-type]
     (lambda: FTPPool(URL, close_timeout=float("inf")), "close_timeout=inf"),
     (lambda: FTPPool(URL, max_idle=-1), "max_idle=-1"),
     (lambda: FTPPool(URL, limiter="redis://x"), "limiter='redis://x'"),
     (lambda: FTPPool("gopher://x"), "ftp://"),
-    (lambda: FTPPool(None), "target=None"),  # type: ignore[arg-type]
+    (lambda: FTPPool(None), "target=None"),  # type: ignore[arg-type]  # wrong on purpose
     (lambda: FTPPool("sftp://u@h", tls=ftppool.TLSConfig()), "tls= has no use with sftp://"),
     (lambda: FTPPool(Target.parse(URL), user="x"), "Target"),
     (lambda: RetryPolicy(attempts=0), "attempts=0"),
     (lambda: RetryPolicy(max_wait=-1), "max_wait=-1"),
     (lambda: RetryPolicy(patterns=("(",)), "regular expression"),
+    # The type checker: wrong on purpose.
     (lambda: ftppool.upload_batch([b""], URL), "files[0]"),  # type: ignore[list-item]
     (lambda: ftppool.upload_batch("one.txt", URL), "list"),
+    # The type checker: wrong on purpose.
     (lambda: ftppool.upload_batch(["x"], URL, max_per_host=3), "'max_per_ip'"),  # type: ignore[call-arg]
     (lambda: ftppool.upload_batch(["x"], URL, workers=0), "workers=0"),
+    # The type checker: wrong on purpose.
     (lambda: ftppool.upload_batch(["x"], URL, verify="md5"), "verify='md5'"),  # type: ignore[arg-type]
+    # The type checker: wrong on purpose.
     (lambda: ftppool.upload_batch(["x"], URL, on_conflict="ask"), "on_conflict='ask'"),  # type: ignore[arg-type]
 ]
 

@@ -64,4 +64,4 @@ def test_one_string_is_one_pattern() -> None:
 @pytest.mark.parametrize("bad", [3, [""], ["/"], [b"x"], [None]])
 def test_what_is_no_pattern_is_named(bad: object) -> None:
     with pytest.raises(ConfigError, match=r"include.*write a pattern"):
-        patterns_of("include", bad)  # type: ignore[arg-type]
+        patterns_of("include", bad)  # type: ignore[arg-type]  # wrong on purpose

@@ -18,7 +18,7 @@ def test_every_public_name_is_there_and_nothing_else() -> None:
     for name in ftppool.__all__:
         assert getattr(ftppool, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        ftppool.nonsense  # noqa: B018
+        ftppool.nonsense  # noqa: B018 - looked up for its error
     assert set(ftppool.__all__) == set(dir(ftppool))
 
 

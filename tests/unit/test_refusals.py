@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
 def case(*values: object) -> Case:
     """Make a case from its ten values."""
-    return Case(*values)  # type: ignore[arg-type]
+    return Case(*values)  # type: ignore[arg-type]  # a row of the table
 
 
 # fmt: off

@@ -115,9 +115,9 @@ def test_a_report_is_neither_true_nor_false() -> None:
 
 def test_a_report_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        report().elapsed = 2.0  # type: ignore[misc]
+        report().elapsed = 2.0  # type: ignore[misc]  # wrong on purpose
     with pytest.raises(dataclasses.FrozenInstanceError):
-        outcome().error = rejected()  # type: ignore[misc]
+        outcome().error = rejected()  # type: ignore[misc]  # wrong on purpose
 
 
 # --- raise_for_failures ------------------------------------------------------------------------
@@ -357,4 +357,4 @@ def test_stats_are_frozen_slotted_values_that_pickle(value: Any) -> None:
 
 def test_every_count_of_the_present_must_be_given() -> None:
     with pytest.raises(TypeError, match="waiting"):
-        PoolStats(cap=2)  # type: ignore[call-arg]
+        PoolStats(cap=2)  # type: ignore[call-arg]  # wrong on purpose

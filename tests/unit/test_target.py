@@ -301,7 +301,7 @@ def test_a_target_is_a_value() -> None:
     assert target != Target.parse("ftp://bob:other@h/x")
     assert pickle.loads(pickle.dumps(target)) == target
     with pytest.raises(AttributeError):
-        target.host = "elsewhere"  # type: ignore[misc]
+        target.host = "elsewhere"  # type: ignore[misc]  # wrong on purpose
 
 
 @pytest.mark.parametrize(

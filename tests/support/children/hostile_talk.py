@@ -355,7 +355,7 @@ class Talk:
     async def data_silent(self, verb: str) -> None:
         """Neither read nor write."""
         async with self.begun() as (_, writer):
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # not in its stubs
             await asyncio.sleep(LONGEST)
 
     async def data_refused(self, verb: str) -> None:

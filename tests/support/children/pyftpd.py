@@ -21,7 +21,7 @@ from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer, ThreadedFTPServer
 
 
-class Handler(FTPHandler):  # type: ignore[misc]
+class Handler(FTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
     """One control connection that keeps a diary."""
 
     count = 0
@@ -85,7 +85,7 @@ def make_server(settings: dict[str, Any]) -> Any:
     if settings["certificate"] is not None:
         from pyftpdlib.handlers import TLS_FTPHandler
 
-        class TLSHandler(Handler, TLS_FTPHandler):  # type: ignore[misc]
+        class TLSHandler(Handler, TLS_FTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
             """The same over TLS."""
 
         handler = TLSHandler

@@ -98,6 +98,8 @@ class Batch:
         """
         timer = self._timer()
         try:
+            if timer is not None:
+                launch(timer)
             self._feed()
             self._feed_last()
             self._crew.end_input()
@@ -106,16 +108,22 @@ class Batch:
             self._ending = True
             # An error of the input lets running files finish; Ctrl-C and the like cut them.
             if isinstance(error, Exception):
-                self._crew.backlog.drop_fresh()
-                self._crew.end_input()
-                self._wait_for_workers(None)
+                try:
+                    self._crew.backlog.drop_fresh()
+                    self._crew.end_input()
+                    self._wait_for_workers(None)
+                except BaseException as second:
+                    self._halt()
+                    second.report = self._report()  # type: ignore[attr-defined]  # of any exception
+                    raise
             self._halt()
             error.report = self._report()  # type: ignore[attr-defined]  # of any exception
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-                timer.join()
+                if timer.ident is not None:
+                    timer.join()
         self._halt()
         return self._report()
 
@@ -128,7 +136,6 @@ class Batch:
         )
         timer = threading.Timer(self._plan.deadline, self._crew.give_up, (late,))
         timer.daemon = True
-        launch(timer)
         return timer
 
     def _feed(self) -> None:
@@ -147,7 +154,8 @@ class Batch:
 
     def _accept_found(self) -> None:
         while self._found:
-            self._accept(self._found.popleft())
+            self._accept(self._found[0])
+            self._found.popleft()
 
     def _accept(self, item: Item) -> bool:
         """Take an item of the input; False if no more is wanted."""
@@ -202,8 +210,7 @@ class Batch:
     def _feed_last(self) -> None:
         """Send the files that go last, one group after another, each if all before it arrived."""
         for held, (pattern, _) in zip(self._held, self._plan.last, strict=True):
-            while self._open and not self._crew.stopped:
-                self._wait()
+            self._finish_open()
             if self._crew.stopped:
                 return
             if not held:
@@ -220,6 +227,21 @@ class Batch:
             for job in held:
                 if fresh or not self._known(job):
                     self._put(job)
+        self._finish_open()
+
+    def _finish_open(self) -> None:
+        """Wait until nothing is under way; what is found in directories goes with them."""
+        while (self._open or self._found) and not self._crew.stopped:
+            self._wait()
+            while self._found:
+                item = self._found[0]
+                self._taken[item.index] = item
+                self._open += 1
+                if item.error is not None:
+                    self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
+                else:
+                    self._put(item)
+                self._found.popleft()
 
     def _tell_queued(self, job: File) -> None:
         self._pool.emit(
@@ -252,12 +274,16 @@ class Batch:
     def _collect(self) -> None:
         done = self._crew.done
         while done:
-            item, outcome = done.popleft()
-            self._open -= 1
+            # First it is recorded, then it is taken from the queue: a Ctrl-C loses nothing.
+            item, outcome = done[0]
             if isinstance(item, Fetch) and outcome is None:
-                self._taken.pop(item.index, None)
                 self._found.extend(item.found or ())
+                self._taken.pop(item.index, None)
             elif isinstance(item, File) and outcome is not None:
+                self._outcomes[item.index] = outcome
+            done.popleft()
+            self._open -= 1
+            if isinstance(item, File) and outcome is not None:
                 self._moved += outcome.status is self._done
                 self._settle(item, outcome, tell=outcome.status is self._done)
 
@@ -288,11 +314,13 @@ class Batch:
 
     def _leave(self, item: File) -> None:
         """Give a file its outcome that nobody will move any more."""
+        if item.index in self._outcomes:
+            return
         begun = item.index in self._crew.begun
         self._outcomes[item.index] = _outcome(
             item,
             Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED,
-            error=self._crew.causes[0] if self._crew.causes else self._too_early,
+            error=self._crew.why or self._too_early,
         )
 
     def _report(self) -> BatchReport:

@@ -101,6 +101,7 @@ class Crew:
         self.done: deque[Done] = deque()
         self.begun: set[Index] = set()
         self.causes: list[FTPPoolError] = []
+        self.why: FTPPoolError | None = None
         self.bell: Bell = Bell()
         self.stopped: bool = False
         self.exhausted: bool = False
@@ -129,7 +130,13 @@ class Crew:
         wanted = 0 if self.stopped else min(len(self.backlog), self._count)
         alive = sum(worker.alive for worker in self._workers) if wanted else 0
         while wanted and alive < (self._count if self._logged_in else 1):
-            self._hire_one()
+            try:
+                self._hire_one()
+            except RuntimeError:  # the system has no more threads
+                if not alive:
+                    raise
+                self._count = alive
+                return
             wanted, alive = wanted - 1, alive + 1
 
     def _hire_one(self) -> None:
@@ -160,7 +167,7 @@ class Crew:
     def abandon(self) -> None:
         """Give the begun files their outcomes that still waited when the last worker ended."""
         while (task := self.backlog.take_begun()) is not None:
-            self._end(task, Status.INTERRUPTED, self._why())
+            self._end(task, Status.INTERRUPTED, self.why)
 
     # -- called by anybody -------------------------------------------------------------------------
 
@@ -172,8 +179,9 @@ class Crew:
 
     def give_up(self, cause: FTPPoolError) -> None:
         """Stop the batch, and let the report say why."""
-        if not any(type(known) is type(cause) for known in self.causes):
+        if self.why is None or type(self.why) is not type(cause):
             self.causes.append(cause)
+        self.why = self.why or cause
         self.stop()
 
     def finish(self, item: Item, outcome: Outcome | None) -> None:
@@ -181,17 +189,14 @@ class Crew:
         self.done.append((item, outcome))
         if outcome is not None and outcome.status is Status.FAILED:
             self._failed.append(1)  # one step, where `+= 1` of two threads could be lost
-            if len(self._failed) == self._max_failures:
+            limit = self._max_failures
+            if limit is not None and len(self._failed) >= limit and not self.stopped:
                 self.give_up(
                     TransferError(
-                        f"{self._max_failures} files have failed (max_failures): "
-                        f"the last was {item.remote}",
+                        f"{limit} files have failed (max_failures): the last was {item.remote}",
                         phase="batch",
                     )
                 )
-
-    def _why(self) -> FTPPoolError | None:
-        return self.causes[0] if self.causes else None
 
     def _ring(self) -> None:
         for worker in list(self._workers):
@@ -327,14 +332,14 @@ class Crew:
         status, failure = self._good, None
         if isinstance(error, Stopped | Cancelled):
             status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
-            failure = self._why()
+            failure = self.why
         elif isinstance(error, NoSession):
             status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
             failure = error.why
             self.give_up(error.why)
         elif isinstance(error, FTPPoolError):
             if self.stopped:
-                status, failure = Status.INTERRUPTED, self._why()
+                status, failure = Status.INTERRUPTED, self.why
             elif self._again(task, error):
                 return
             else:
@@ -447,7 +452,7 @@ class Crew:
         """The batch was stopped: clean up after files that waited for another attempt."""
         while self.stopped and (task := self.backlog.take_begun()) is not None:
             self._clean_up(worker, task.transfer)
-            self._end(task, Status.INTERRUPTED, self._why())
+            self._end(task, Status.INTERRUPTED, self.why)
 
     def _clean_up(self, worker: _Worker, transfer: Transfer) -> None:
         """Try once to remove what is half-done; the outcome says so if it stays."""

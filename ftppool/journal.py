@@ -13,7 +13,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 
 from ftppool.errors import ConfigError, TransferError
 from ftppool.inputs import Job
@@ -75,7 +74,7 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise ConfigError(self._words(error)) from error
-        except ConfigError:
+        except BaseException:
             self.close()
             raise
 
@@ -119,11 +118,16 @@ class Journal:
 
     def arrived(self, job: Job) -> bool | None:
         """None if the file must be sent, else whether the user was told that it has arrived."""
-        if job.identity is None:
+        remote = _bytes(job.remote)
+        rows = self._do("SELECT source, told FROM arrived WHERE remote = ?", remote)
+        if not rows:
             return None
-        known = "SELECT told FROM arrived WHERE remote = ? AND source = ?"
-        rows = self._do(known, _bytes(job.remote), job.identity())
-        return bool(rows[0][0]) if rows else None
+        source, told = rows[0]
+        if job.identity is not None and job.identity() == source:
+            return bool(told)
+        # Another source takes its place: what is known would be untrue from its first byte on.
+        self._do("DELETE FROM arrived WHERE remote = ?", remote)
+        return None
 
     def begin(self, remote: str, pattern: str, job: Job) -> str:
         """Write down that an upload of `job` begins, and return the token for its part.
@@ -142,27 +146,29 @@ class Journal:
         Raises:
             TransferError: The journal cannot be written.
         """
-        with self._transaction() as db:
-            db.execute("DELETE FROM begun WHERE remote = ? AND token = ?", (_bytes(remote), token))
-            if job is not None and job.identity is not None:
-                db.execute(
-                    "INSERT OR REPLACE INTO arrived VALUES (?, ?, 0)",
-                    (_bytes(job.remote), job.identity()),
-                )
+        begun = ("DELETE FROM begun WHERE remote = ? AND token = ?", (_bytes(remote), token))
+        if job is None or job.identity is None:
+            self._commit(begun)
+        else:
+            arrived = "INSERT OR REPLACE INTO arrived VALUES (?, ?, 0)"
+            self._commit(begun, (arrived, (_bytes(job.remote), job.identity())))
 
     def tell(self, remote: str) -> None:
         """Write down that the user has been told of a file."""
         self._do("UPDATE arrived SET told = 1 WHERE remote = ?", _bytes(remote))
 
     def clear(self) -> None:
-        """Forget everything: the batch is complete, and the next one begins anew.
+        """Forget what has arrived: the batch is complete, and the next one begins anew.
+
+        Parts of earlier runs that could not be removed are still known.
 
         Raises:
             TransferError: The journal cannot be written.
         """
-        with self._transaction() as db:
-            for table in ("arrived", "begun", "target"):
-                db.execute(f"DELETE FROM {table}")  # noqa: S608 - no user's text
+        self._commit(
+            ("DELETE FROM arrived", ()),
+            ("DELETE FROM target WHERE NOT EXISTS (SELECT 1 FROM begun)", ()),
+        )
 
     def close(self) -> None:
         """Close the file and free its lock; a second call does nothing."""
@@ -171,30 +177,36 @@ class Journal:
             if db is not None:
                 db.close()
 
-    def _do(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        with self._held() as db:
-            return db.execute(statement, values).fetchall()
+    # No context manager made of a generator holds the lock: a Ctrl-C between its two halves would
+    # leave it locked for as long as the traceback lives.
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._held() as db:
-            db.execute("BEGIN")
+    def _do(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        with self._lock:
+            db = self._open_one()
             try:
-                yield db
+                return db.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    def _commit(self, *statements: tuple[str, tuple[object, ...]]) -> None:
+        """Do all of these or none."""
+        with self._lock:
+            db = self._open_one()
+            try:
+                db.execute("BEGIN")
+                for statement, values in statements:
+                    db.execute(statement, values)
                 db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._db is None:
-                raise TransferError(f"journal {self._path!r} is closed", phase="journal")
-            try:
-                yield self._db
-            except sqlite3.Error as error:
-                raise self._failed(error) from error
+    def _open_one(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise TransferError(f"journal {self._path!r} is closed", phase="journal")
+        return self._db
 
     def _failed(self, error: sqlite3.Error) -> TransferError:
         failure = TransferError(self._words(error), phase="journal")

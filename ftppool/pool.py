@@ -546,14 +546,16 @@ class FTPPool:
             gate.attach(client)  # under the lock: close() comes before this or sees the client
         return client
 
+    def _lender(self) -> _Lender:
+        if self._closed:
+            raise PoolClosed(self._closed)
+        return _Lender(self, this_thread())
+
     def _batch(
         self, files: Iterable[Input], remote_dir: str, options: UploadBatchOptions
     ) -> BatchReport:
-        if self._closed:
-            raise PoolClosed(self._closed)
-        lender = _Lender(self, this_thread())
         return run_uploads(
-            lender,
+            self._lender(),
             files,
             remote_dir,
             options,
@@ -569,11 +571,13 @@ class FTPPool:
         *,
         single: bool = False,
     ) -> BatchReport:
-        if self._closed:
-            raise PoolClosed("this pool is closed; make a new one")
-        lender = _Lender(self, this_thread())
         return run_downloads(
-            lender, remote_paths, local_dir, options, workers=self._max_per_ip, single=single
+            self._lender(),
+            remote_paths,
+            local_dir,
+            options,
+            workers=self._max_per_ip,
+            single=single,
         )
 
     def _put(self, files: FileOps, source: Source, path: str) -> int:

@@ -91,10 +91,11 @@ def run_uploads(
             journal=journal,
             note=uploads.note,
         ).run()
-        if report.ok:
-            journal.clear()
-    except TransferError as error:  # it could not be emptied
-        report = replace(report, causes=(*report.causes, error))
+        try:
+            if report.ok:
+                journal.clear()
+        except TransferError as error:
+            report = replace(report, causes=(*report.causes, error))
     finally:
         journal.close()
     return _possible(report)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ftppool.drivers.base import FileOps
+from ftppool.errors import TransferError
 from ftppool.transfer.parts import part_path
-from ftppool.transfer.replace import OLD_NAME, put_back, remove
+from ftppool.transfer.progress import Progress
+from ftppool.transfer.replace import OLD_NAME, exists, put_back, remove
 
 __all__ = ["LeftOver", "TidyUp"]
 
@@ -28,16 +30,11 @@ class LeftOver:
     source: object = None
 
 
-class TidyUp:
+class TidyUp(Progress):
     """The steps that make it undone: see :class:`ftppool.backlog.Transfer`."""
 
     def __init__(self, left: LeftOver) -> None:
-        self.sent: int = 0
-        self.size: int | None = None
-        self.verified: bool | None = None
-        self.skipped: bool = False
-        self.left_behind: str | None = None
-        self.notes: list[str] = []
+        super().__init__()
         self._left = left
 
     def attempt(self, files: FileOps) -> None:
@@ -46,6 +43,8 @@ class TidyUp:
         for dotless in (False, True):
             part = part_path(left.remote, left.pattern, dotless=dotless, token=left.token)
             remove(files, part)
+            if exists(files, part):
+                raise TransferError(f"{part}: the server does not remove it", phase="command")
         put_back(files, left.remote, part_path(left.remote, OLD_NAME, token=left.token))
 
     def clean_up(self, files: FileOps) -> None:

@@ -16,7 +16,7 @@ from ftppool.bucket import Bucket
 from ftppool.drivers.ftp_lease import DataSocket
 from ftppool.errors import TransferError
 
-__all__ = ["Flow", "ready"]
+__all__ = ["Flow", "read_from", "ready"]
 
 CHUNK = 256 * 1024
 SLICE = 4 << 20
@@ -106,7 +106,7 @@ class Flow:
 
     def _by_hand(self, source: BinaryIO, path: str) -> bool:
         read = _reader(source)
-        while chunk := _read(read, path):
+        while chunk := read_from(read, path):
             view = memoryview(chunk)
             while view:
                 room = self._room(min(CHUNK, len(view)))
@@ -132,23 +132,34 @@ class Flow:
         self._on_bytes(self.sent)
 
 
-def _reader(source: BinaryIO) -> Callable[[], bytes | memoryview]:
+def _reader(source: BinaryIO) -> Callable[[], bytes | memoryview | None]:
     if type(source) is io.BytesIO:
         return source.read  # all at once: it hands over the bytes that it was made of, uncopied
     if type(source) is io.BufferedReader or type(source) is io.FileIO:
         buffer = memoryview(bytearray(CHUNK))
         fill = source.readinto
-        return lambda: buffer[: fill(buffer) or 0]
+        return lambda: None if (count := fill(buffer)) is None else buffer[:count]
     return lambda: source.read(CHUNK)
 
 
-def _read(read: Callable[[], bytes | memoryview], path: str) -> bytes | memoryview:
+def read_from(read: Callable[[], bytes | memoryview | None], path: str) -> bytes | memoryview:
+    """Read a piece of a source; an empty one is its end.
+
+    Raises:
+        TransferError: It cannot be read, or has nothing yet, which is not the end.
+    """
     try:
-        return read()
+        piece = read()
     except Exception as error:
         raise TransferError(
             f"{path}: the source cannot be read any further ({error})", phase="source"
         ) from error
+    if piece is None:
+        raise TransferError(
+            f"{path}: the source has nothing to read at the moment; pass one that waits for more",
+            phase="source",
+        )
+    return piece
 
 
 def ready(

@@ -50,6 +50,7 @@ class _Words(Protocol):
 
     def rejected(self, path: str, phase: Phase, error: ftplib.Error) -> FTPPoolError: ...
     def lost(self, path: str, phase: Phase, what: str) -> FTPPoolError: ...
+    def unwritable(self, path: str) -> FTPPoolError: ...
 
 
 class Chain:
@@ -72,6 +73,8 @@ class Chain:
 
     def step(self, tail: Tail | None, start: Start | None) -> None:
         """End one file and send the next; see :class:`ftppool.drivers.steps.Chains`."""
+        if start is not None and (error := self._unwritable(start)) is not None:
+            start.error, start = error, None
         self._tail, self._start = tail, start
         try:
             self._ask_type()
@@ -94,6 +97,14 @@ class Chain:
             self._break(error)
 
     # -- first write: proof of the one, port for the other -----------------------------------------
+
+    def _unwritable(self, start: Start) -> FTPPoolError | None:
+        try:
+            for name in (start.path, start.probe or "", *start.directories):
+                name.encode(self._ftp.encoding, "surrogateescape")
+        except UnicodeEncodeError:
+            return self._words.unwritable(start.path)
+        return None
 
     def _ask_type(self) -> None:
         if self._control.type != "I":
@@ -200,6 +211,7 @@ class Chain:
             data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._ftp.source_address is not None:
                 data.bind(self._ftp.source_address)
+            self._control.data.add(data)  # whoever cuts the session finds it
             data.connect_ex(port)
         except BaseException:
             data.close()
@@ -292,11 +304,12 @@ class Chain:
             raise ValueError("an illegal newline character should not be contained")
         if self._control.reader.buffered and not self._control.outstanding:
             self._ftp._unasked(self._control)
+        data = text.encode(self._ftp.encoding, "surrogateescape")
         self._control.outstanding += len(self._lines)
         if self._tail is not None and any(key == "RNTO" for key, _ in self._asked):
             self._tail.renaming = True
         self._lines.clear()
-        self._control.sock.sendall(text.encode(self._ftp.encoding, "surrogateescape"))
+        self._control.sock.sendall(data)
 
     def _exchange(self) -> None:
         if self._lines:

@@ -304,10 +304,14 @@ class FTPFiles(FTPExtras):
         except OSError as error:
             raise self.lost(path, phase, str(error)) from error
         except UnicodeEncodeError as error:
-            raise ConfigError(
-                f"{path!r} cannot be written in {self._ftp.encoding}: pass another "
-                "FTPConfig(encoding=…)"
-            ) from error
+            raise self.unwritable(path) from error
+
+    def unwritable(self, path: str) -> ConfigError:
+        """Say that the connection's encoding does not have a name."""
+        return ConfigError(
+            f"{path!r} cannot be written in {self._ftp.encoding}: pass another "
+            "FTPConfig(encoding=…)"
+        )
 
     def lost(self, path: str, phase: Phase, what: str) -> ConnectionLost:
         """Say that the connection broke."""

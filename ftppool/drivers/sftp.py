@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections import deque
@@ -155,9 +156,10 @@ class SFTPWire:
     def _open(self, limit: float) -> SFTPChannel:
         # Others use the connection: a borrower in a hurry must not get it taken for dead.
         limit = min(self._timeouts.io, max(limit, PATIENCE))
-        while self._waste:
-            self._waste.popleft().channel.close()
-            self._closed_one = time.monotonic()
+        with contextlib.suppress(IndexError):  # it is empty, perhaps by another borrower
+            while True:
+                self._waste.popleft().channel.close()
+                self._closed_one = time.monotonic()
         while True:
             try:
                 return self._new_channel(limit)

@@ -18,6 +18,8 @@ from ftppool.sshconfig import SSHConfig
 
 __all__ = ["authenticate"]
 
+AGENT = 30.0
+"""Seconds for an answer of the agent, which may ask its user to touch a key."""
 MOST_KEYS = 4
 """Keys tried in one login: OpenSSH hangs up after six, and counts each against us."""
 
@@ -139,12 +141,25 @@ def _keys(
         return
     if config.agent:
         with suppress(paramiko.SSHException, OSError):  # an agent that is gone has no keys
-            agent = paramiko.Agent()
+            agent = _Agent()
             stack.callback(agent.close)
             yield from agent.get_keys()
     for path in map(os.path.expanduser, DEFAULT_KEYS):
         with suppress(ConfigError):  # nobody asked for this one
             yield _load(path, config)
+
+
+class _Agent(paramiko.Agent):
+    """An agent that may hang, as one whose forwarding is dead."""
+
+    def _connect(self, conn: Any) -> None:
+        try:
+            if hasattr(conn, "settimeout"):  # PuTTY's on Windows is no socket
+                conn.settimeout(AGENT)
+            super()._connect(conn)  # type: ignore[misc]  # not in its stubs
+        except BaseException:
+            conn.close()
+            raise
 
 
 def _load(path: str, config: SSHConfig) -> paramiko.PKey:

@@ -7,14 +7,17 @@ after the other: what either has left open or unread is counted here.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
+from ftppool.drivers.replies import legible
 from ftppool.drivers.sftp_stream import Stream
 
 __all__ = ["Packet", "Refused", "SFTPChannel", "open_channel", "string"]
@@ -26,6 +29,8 @@ CHUNK = 32600
 """Bytes of one write where the server does not say more: a whole packet fits into one of SSH."""
 LARGEST_WRITE = 255 << 10
 LARGEST_PACKET = 16 << 20
+SLOWEST = 1000
+"""Bytes per second below which an answer does not come in any more."""
 READ_SIZE = 256 * 1024
 WINDOW = 16 << 20
 """Bytes that the server may send ahead of us on one channel."""
@@ -180,10 +185,11 @@ class SFTPChannel:
             name = packet.string().decode("utf-8", "replace")
             self.extensions[name] = packet.string()
         if "limits@openssh.com" in self.extensions:
-            limits = self.call(EXTENDED, string(b"limits@openssh.com"))
-            _, read, write = limits.number(8), limits.number(8), limits.number(8)
-            self.write_size = max(CHUNK, min(write or CHUNK, LARGEST_WRITE))
-            self.read_size = max(1 << 15, min(read or CHUNK, LARGEST_WRITE))
+            with contextlib.suppress(Refused):
+                limits = self.call(EXTENDED, string(b"limits@openssh.com"))
+                _, read, write = limits.number(8), limits.number(8), limits.number(8)
+                self.write_size = max(CHUNK, min(write or CHUNK, LARGEST_WRITE))
+                self.read_size = max(1 << 15, min(read or CHUNK, LARGEST_WRITE))
         self.channel.settimeout(self.io_timeout)
 
     def post(self, kind: int, payload: bytes, data: memoryview | bytes = b"") -> int:
@@ -209,6 +215,9 @@ class SFTPChannel:
             found = self._read()
             answered = found.number()
             self.outstanding -= 1
+            if self.outstanding < 0:
+                self.broken = True
+                raise EOFError("the server answers what nobody has asked")
             if answered == number:
                 packet = found
             else:
@@ -217,7 +226,7 @@ class SFTPChannel:
             code = packet.number()
             if code != OK:
                 text = packet.string().decode("utf-8", "replace") if packet.left() else ""
-                raise Refused(code, text or f"status {code}")
+                raise Refused(code, legible(text) or f"status {code}")
         return packet
 
     def call(self, kind: int, payload: bytes) -> Packet:
@@ -261,11 +270,16 @@ class SFTPChannel:
         return Packet(kind, body)
 
     def _fill(self, size: int) -> None:
+        end: float | None = None
         while len(self._buffer) < size:
             data = self.channel.recv(READ_SIZE)
             if not data:
                 raise EOFError("the server closed the channel")
             self._buffer += data
+            if end is None:
+                end = time.monotonic() + (self.channel.gettimeout() or 0.0) + size / SLOWEST
+            elif time.monotonic() > end:
+                raise TimeoutError("the server's answer hardly gets on")
 
 
 def open_channel(

@@ -20,6 +20,10 @@ WHOLE_FILE = struct.pack(">QQI", 0, 0, 0)
 UNSUPPORTED = 8
 
 
+TIMES = range(1 << 32)
+"""Seconds since 1970 that SFTP 3 can say."""
+
+
 class SFTPExtras(ABC):
     """The part of :class:`~ftppool.drivers.sftp_files.SFTPFiles` that a server may not have."""
 
@@ -37,7 +41,8 @@ class SFTPExtras(ABC):
 
     def date_on_close(self, path: str, modified: float) -> None:
         """Give the file that is stored next as `path` this time before it is closed."""
-        self._due = (path, int(modified))
+        if int(modified) in TIMES:
+            self._due = (path, int(modified))
 
     def _post_date(self, path: str, handle: bytes) -> int | None:
         """Ask for the time that is due, without waiting; the number of the request."""
@@ -57,6 +62,8 @@ class SFTPExtras(ABC):
         dated, self._dated = self._dated, None
         if dated == (path, int(modified)):
             return True
+        if int(modified) not in TIMES:
+            return False
         try:
             self._call(path, sftp.SETSTAT, string(encoded(path)) + _times(int(modified)))
         except RemoteRejected:

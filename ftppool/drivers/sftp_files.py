@@ -15,6 +15,7 @@ import paramiko
 from ftppool.bucket import Bucket
 from ftppool.drivers import sftp_channel as sftp
 from ftppool.drivers.base import Entry
+from ftppool.drivers.data import read_from
 from ftppool.drivers.sftp_channel import Packet, Refused, SFTPChannel, string
 from ftppool.drivers.sftp_extras import SLOWEST_COMMIT, SFTPExtras
 from ftppool.drivers.sftp_names import (
@@ -197,12 +198,15 @@ class SFTPFiles(SFTPExtras):
                         break
                     number, where, wanted = ahead.popleft()
                     try:
-                        data = place.reply(number).view()
+                        packet = place.reply(number)
                     except Refused as error:
                         if error.code != sftp.EOF:
                             raise
                         ended = True
                         continue
+                    data = packet.view() if packet.kind == sftp.DATA else memoryview(b"")
+                    if not 0 < len(data) <= wanted:
+                        raise EOFError("the server answers out of step")
                     sink(data)
                     received += len(data)
                     if len(data) < wanted:  # short: the rest is asked for before all later answers
@@ -286,9 +290,11 @@ class SFTPFiles(SFTPExtras):
             handle = self._open(path or ".", 0, sftp.OPENDIR)
             ahead: deque[int] = deque()
             try:
-                while len(entries) <= LONGEST_LISTING:
+                answers = 0
+                while len(entries) + answers <= LONGEST_LISTING:
                     while len(ahead) < 2:
                         ahead.append(place.post(sftp.READDIR, string(handle)))
+                    answers += 1
                     try:
                         entries += read_names(place.reply(ahead.popleft()))
                     except Refused as error:
@@ -366,10 +372,5 @@ class SFTPFiles(SFTPExtras):
 FAILURES = (OSError, EOFError, paramiko.SSHException)
 
 
-def _read(source: BinaryIO, size: int, path: str) -> bytes:
-    try:
-        return source.read(size)
-    except Exception as error:
-        raise TransferError(
-            f"{path}: the source cannot be read any further ({error})", phase="source"
-        ) from error
+def _read(source: BinaryIO, size: int, path: str) -> bytes | memoryview:
+    return read_from(lambda: source.read(size), path)

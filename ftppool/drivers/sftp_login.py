@@ -168,7 +168,12 @@ class Opening:
         if endpoint.command:
             return CommandSocket.start(endpoint.command, self._watch.connecting)
         sock = self._dial(address, endpoint)
-        tune(sock)
+        try:
+            self._watch.connecting(sock)
+            tune(sock)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
     def _dial(self, address: Address, endpoint: Endpoint) -> socket.socket:
@@ -176,12 +181,9 @@ class Opening:
         if self._config.socket_factory is not None:
             there = (endpoint.host, endpoint.port)
             made: socket.socket = self._config.socket_factory(there, timeout=limit)
-            self._watch.connecting(made)
             return made
         if address.family == socket.AF_UNSPEC:  # a jump host, by name
-            sock = socket.create_connection((address.ip, address.port), limit, source)
-            self._watch.connecting(sock)
-            return sock
+            return socket.create_connection((address.ip, address.port), limit, source)
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             self._watch.connecting(sock)

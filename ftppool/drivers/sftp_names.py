@@ -59,12 +59,19 @@ def read_attributes(packet: Packet) -> Attributes:
 
 
 def read_names(packet: Packet) -> Iterator[Entry]:
-    """Read a part of a listing, without ``.`` and ``..``."""
-    for _ in range(packet.number()):
+    """Read a part of a listing, without ``.`` and ``..`` and what can be no name.
+
+    Raises:
+        EOFError: There is nothing in it, for ever perhaps: the end is said in another way.
+    """
+    count = packet.number()
+    if not count:
+        raise EOFError("the server answers out of step")
+    for _ in range(count):
         name = decoded(packet.string())
         packet.string()  # a line as of `ls -l`, for people
         found = read_attributes(packet)
-        if name not in {".", ".."}:
+        if name not in {"", ".", ".."} and "/" not in name and "\0" not in name:
             yield Entry(name, kind_of(found.mode), found.size, found.modified)
 
 

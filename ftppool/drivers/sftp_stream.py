@@ -188,7 +188,7 @@ class Transport(paramiko.Transport):
 
     def _log(self, level: int, msg: Any, *args: Any) -> None:
         # What went wrong is raised as an error of ours; its traceback must not reach a cron mail.
-        super()._log(min(level, logging.DEBUG), msg, *args)  # type: ignore[misc]
+        super()._log(min(level, logging.DEBUG), msg, *args)  # type: ignore[misc]  # private
 
     @override
     def close(self) -> None:

@@ -19,7 +19,8 @@ class Directories:
     """
 
     def __init__(self) -> None:
-        self._known: set[str] = {"", "/"}
+        # `posixpath.dirname("//x")` is "//", and so is that of "//" itself.
+        self._known: set[str] = {"", "/", "//"}
 
     def knows(self, directory: str) -> bool:
         """True if the directory was made or seen before."""

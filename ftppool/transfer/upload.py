@@ -88,6 +88,7 @@ class Upload(Progress):
         self._stepping = False
         self._known_part = self._inherited = known_part
         self._distrusted = False
+        self._seen: int | None = None
         self._token = token or token_for(remote, shared)
         self.part: str = self._new_part()
         if known_part:
@@ -138,7 +139,9 @@ class Upload(Progress):
         source = self._open()
         if type(source) is io.FileIO:
             info = os.fstat(source.fileno())
-            self.modified = info.st_mtime
+            if self._seen not in (None, info.st_mtime_ns):
+                self.size, self._distrusted = None, True  # what was sent is of another version
+            self.modified, self._seen = info.st_mtime, info.st_mtime_ns
             if self._expected is not None and info.st_size != self._expected:
                 source.close()
                 raise self._changed(info.st_size)
@@ -289,7 +292,7 @@ class Upload(Progress):
         try:
             self._send(files)
         except RemoteRejected as error:
-            if error.code not in REFUSED_NAME:
+            if not self._name_refused(error):
                 raise
             self._send_again(files, directory if missing else None, error)
         self.shared.directories.note(directory)
@@ -301,7 +304,7 @@ class Upload(Progress):
             try:
                 self._send(files)
             except RemoteRejected as error:
-                if error.code not in REFUSED_NAME:
+                if not self._name_refused(error):
                     raise
                 first = error
             else:
@@ -311,6 +314,10 @@ class Upload(Progress):
         self.part = self._part_path(dotless=True)
         self._send(files)
         self.shared.dotless = True
+
+    def _name_refused(self, error: RemoteRejected) -> bool:
+        """True if it was the name, and not what came after the first bytes: a full disk, say."""
+        return error.code in REFUSED_NAME and (self._inherited or self.left_behind is None)
 
     def _send(self, files: FileOps) -> None:
         before = self.sent
@@ -397,6 +404,7 @@ class Upload(Progress):
         if there is None:
             self.unproved()
         elif there != self.size:
+            self._distrusted = True
             raise VerifyError(
                 f"{self.remote}: {self.size} bytes were sent, the server has {there}",
                 phase="verify",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -269,3 +270,39 @@ def test_a_file_that_always_loses_its_connection_fails_in_the_end(
     (outcome,) = caught.value.report.outcomes
     assert isinstance(outcome.error, TransferError)
     assert outcome.attempts == 3
+
+
+def test_what_stopped_the_batch_is_the_error_of_those_that_did_not_begin(start: Start) -> None:
+    server = start("pyftpdlib")
+    (server.home / "taken").write_text("a file")
+    files = [(b"x", "taken/f0"), *((b"x", f"f{number}") for number in range(500))]
+    report = upload_batch(files, server.url, max_per_ip=1, max_failures=1, check=False)
+    assert [outcome.remote for outcome in report.failed] == ["taken/f0"]
+    assert report.not_attempted
+    errors = {str(outcome.error) for outcome in report.not_attempted}
+    assert len(errors) == 1
+    assert "1 files have failed (max_failures)" in errors.pop()
+
+
+def test_a_name_that_begins_with_two_slashes_is_a_name(start: Start) -> None:
+    server = start("pyftpdlib")
+    assert upload_batch([(b"x", "//a//b/f")], server.url).ok
+    assert (server.home / "a" / "b" / "f").read_bytes() == b"x"
+
+
+def test_a_source_that_has_nothing_yet_is_not_at_its_end(start: Start) -> None:
+    class Hesitates(io.RawIOBase):
+        def __init__(self) -> None:
+            self.pieces: list[bytes | None] = [b"abcd", None, b"efgh", b""]
+
+        def readable(self) -> bool:
+            return True
+
+        def read(self, size: int = -1) -> bytes | None:
+            return self.pieces.pop(0)
+
+    server = start("pyftpdlib")
+    sources: list[Any] = [(Hesitates, "f")]
+    report = upload_batch(sources, server.url, check=False)
+    assert "nothing to read at the moment" in str(report.outcomes[0].error)
+    assert list(server.home.iterdir()) == []

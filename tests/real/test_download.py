@@ -367,3 +367,16 @@ def test_a_deadline_leaves_no_part_and_says_what_is_missing(server: Server, tmp_
     assert tree_of(tmp_path / "here") == {"a-small": b"x"}
     census = server.wait_idle()
     assert census.quits == census.sessions
+
+
+def test_a_directory_that_goes_last_is_fetched_with_all_that_is_in_it(
+    start: Start, tmp_path: Path
+) -> None:
+    server = start("proftpd")
+    for name in ("x", "m/a", "m/b"):
+        (server.home / name).parent.mkdir(exist_ok=True)
+        (server.home / name).write_text(name)
+    with ftppool.FTPPool(server.url) as pool:
+        report = pool.download_batch(["x", "m"], tmp_path / "here", last="m")
+    assert report.ok
+    assert tree_of(tmp_path / "here") == {"x": b"x", "m/a": b"m/a", "m/b": b"m/b"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ftppool
-from ftppool import BatchError, Outcome, Status, upload_batch
+from ftppool import BatchError, Outcome, Status, TransferError, upload_batch
 from ftppool.inputs import Input
 from ftppool.journal import Journal
 from tests.conftest import Start
@@ -252,3 +252,16 @@ def test_a_journal_that_cannot_be_written_any_more_stops_the_batch(
     report = caught.value.report
     assert len(report.uploaded) == finished(server) < 500
     assert len(report.outcomes) == 500
+
+
+def test_an_error_of_the_callback_is_the_callers_own_although_it_is_one_of_ours(
+    start: Start, tmp_path: Path
+) -> None:
+    server = start("pyftpdlib")
+
+    def archive(_outcome: Outcome) -> None:
+        raise TransferError("the archive is full")
+
+    with pytest.raises(TransferError, match="the archive is full") as caught:
+        upload_batch([(b"x", "f")], server.url, journal=tmp_path / "journal", on_uploaded=archive)
+    assert len(caught.value.report.uploaded) == 1  # type: ignore[attr-defined]  # set at run time

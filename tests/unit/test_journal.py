@@ -205,3 +205,22 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
         fill()
     assert caught.value.stops_batch
     journal.close()
+
+
+def test_a_file_that_another_source_replaces_is_no_longer_known(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", "t")
+    (path := tmp_path / "s").write_bytes(b"12345")
+    done(journal, job_of(path))
+    assert journal.arrived(job_of((tmp_path / "s").open)) is None
+    assert journal.arrived(job_of(path)) is None, "what is there now is not this file"
+    journal.close()
+
+
+def test_parts_that_could_not_be_removed_are_known_to_the_next_batch(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", "t")
+    token = journal.begin("f", PATTERN, job_of(b"x"))
+    journal.clear()
+    assert [left.token for left in journal.left_overs()] == [token]
+    journal.close()
+    with pytest.raises(ConfigError, match="belongs to an unfinished batch"):
+        Journal(tmp_path / "j", "elsewhere")

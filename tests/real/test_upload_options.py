@@ -10,6 +10,7 @@ import pytest
 
 import ftppool
 from ftppool import upload_batch
+from ftppool.events import Event, Retrying
 from ftppool.report import Status
 from tests.conftest import Start
 from tests.support.relay import Chaos, Relay
@@ -102,6 +103,30 @@ def test_a_transfer_that_broke_off_goes_on_where_the_server_proves_it_ended(
     # The reset may take with it all that sshd has not read yet.
     if not refuses and kind != "openssh":
         assert "went on at byte" in outcome.notes[0]
+
+
+def test_a_retry_does_not_go_on_with_another_version_of_its_source(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    if "+" in kind:
+        pytest.skip("TLS hides from the relay which connections carry data")
+    server = start(kind)
+    cut: Chaos = {"data": True, "data_reset_at": 2_000_000}
+    if kind == "openssh":
+        cut = {"reset_at": 2_000_000}
+    source = tmp_path / "big"
+    source.write_bytes(b"A" * 3_000_000)
+
+    def rewrite(event: Event) -> None:
+        if isinstance(event, Retrying):
+            source.write_bytes(b"B" * 3_000_000)
+
+    policy = ftppool.RetryPolicy(attempts=4, max_wait=0.1)
+    with Relay(server.port, workdir=tmp_path, **cut) as relay:
+        url = server.behind(relay.port)
+        report = upload_batch([source], url, resume=True, retry=policy, on_event=rewrite)
+    assert report.ok
+    assert set((server.home / "big").read_bytes()) == set(b"B")
 
 
 def test_a_rate_limit_holds_for_all_sessions_together(

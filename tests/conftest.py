@@ -21,10 +21,7 @@ from tests.support.servers import KINDS, SECURE_KINDS, Server
 class Start(Protocol):
     """Starts a server that is stopped after the test."""
 
-    def __call__(
-        self, kind: str, *, max_per_ip: int | None = None, **options: Any
-    ) -> Server:  # pragma: no cover - a protocol
-        ...
+    def __call__(self, kind: str, *, max_per_ip: int | None = None, **options: Any) -> Server: ...
 
 
 def require(kind: str) -> None:

@@ -53,11 +53,12 @@ class Census:
         """Count a new connection; False if it is one too many."""
         with self._lock:
             self.connections += 1
+            # One that is refused was there as well, if only for a moment.
+            self.peak = max(self.peak, self.now + 1)
             if self.now >= limit:
                 self.refusals += 1
                 return False
             self.now += 1
-            self.peak = max(self.peak, self.now)
             return True
 
     def end(self, *, politely: bool) -> None:

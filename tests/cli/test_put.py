@@ -217,7 +217,8 @@ def test_a_signal_ends_all_sessions_politely(
     assert words.endswith("; all sessions ended politely\n")
     census = ftp.wait_idle()
     # A third one only where the server forgot to answer a transfer that was broken off.
-    assert census.quits == census.sessions == census.connects <= 4
+    assert census.quits == census.sessions == census.connects
+    assert census.connects in {2, 3}
     assert census.peak == 2
     assert not list(ftp.home.glob(".*.part"))
     assert len(list(ftp.home.iterdir())) < 250

@@ -257,6 +257,7 @@ def test_close_ends_a_call_that_would_wait_for_long(
     thread.join(5 * SLACK)
     assert not thread.is_alive()
     assert len(ended) == 1
+    assert (ended[0] is None) == (phase == "QUIT")
     assert ended[0] is None or isinstance(ended[0], FTPPoolError)
 
 

@@ -219,7 +219,7 @@ def test_an_input_that_raises_ends_the_batch_after_what_runs(
 
     with pytest.raises(KeyError, match="boom") as caught:
         upload_batch(names(), server.url)  # type: ignore[arg-type]  # no BinaryIO
-    report = caught.value.report  # type: ignore[attr-defined]  # no BinaryIO
+    report = caught.value.report  # type: ignore[attr-defined]  # set at run time
     assert len(report.outcomes) == 20
     assert all(o.status in {Status.UPLOADED, Status.NOT_ATTEMPTED} for o in report.outcomes)
     assert len(tree_of(server.home)) == len(report.uploaded)

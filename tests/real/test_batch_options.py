@@ -180,7 +180,7 @@ def test_an_error_of_the_callback_ends_the_batch_with_its_report(server: Server)
 
 
 def test_a_deadline_stops_the_batch_and_says_so(server: Server) -> None:
-    # The type checker: set at run time.
+    # The type checker: Endless is no BinaryIO.
     files: list[Input] = [(b"x", "small"), (Endless, "endless"), (b"y", "never")]  # type: ignore[list-item]
     began = time.monotonic()
     with pytest.raises(BatchError, match=r"the deadline of 0\.7 s is over") as caught:

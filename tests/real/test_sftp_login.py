@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
@@ -58,10 +59,9 @@ def backend(server: Server) -> OpenSSH:
     return server.backend
 
 
-def refused(url: str, kind: type[Exception], words: str, **options: object) -> None:
+def refused(url: str, kind: type[Exception], words: str, **options: Any) -> None:
     with (
-        # The type checker: wrong on purpose.
-        FTPPool(url, acquire_timeout=20, retry=ONCE, **options) as pool,  # type: ignore[arg-type]
+        FTPPool(url, acquire_timeout=20, retry=ONCE, **options) as pool,
         pytest.raises(kind, match=words) as caught,
         pool.sftp(),
     ):
@@ -100,9 +100,17 @@ def test_a_new_host_is_written_down_when_that_was_asked_for(sshd: Server) -> Non
     with FTPPool(sshd.url, ssh=SSHConfig(accept_new=True)) as pool, pool.sftp():
         pass
     assert known_hosts().read_text() == f"# no newline at the end\n{right}"
-    assert known_hosts().stat().st_mode & 0o77 == 0 or known_hosts().stat().st_mode & 0o22 == 0
     with FTPPool(sshd.url) as pool, pool.sftp():
         pass
+
+
+def test_a_file_of_known_hosts_that_we_make_is_private(sshd: Server) -> None:
+    right = known_hosts().read_text()
+    known_hosts().unlink()
+    with FTPPool(sshd.url, ssh=SSHConfig(accept_new=True)) as pool, pool.sftp():
+        pass
+    assert known_hosts().read_text() == right
+    assert known_hosts().stat().st_mode & 0o77 == 0
 
 
 def test_a_revoked_key_is_refused_whatever_else_is_known(sshd: Server) -> None:

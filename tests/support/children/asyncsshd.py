@@ -85,7 +85,7 @@ class Files(asyncssh.SFTPServer):
         limit = SETTINGS["full_after"]
         if limit is not None and offset + len(data) > limit:
             raise asyncssh.SFTPFailure("No space left on device")
-        # The type checker: an error of ours.
+        # The type checker: asyncssh's write may be awaitable; this server's is not.
         return super().write(file_obj, offset, data)  # type: ignore[return-value]
 
 

@@ -162,16 +162,19 @@ def run_case(number: int, spec: dict[str, Any]) -> Verdict:
     _within(verdict, action, time.monotonic() - started, limit)
     started = time.monotonic()
     report = pool.close()
-    _within(verdict, "close", time.monotonic() - started, CLOSE)
+    in_time = _within(verdict, "close", time.monotonic() - started, CLOSE)
     stats = pool.stats()
     if report.still_running or stats.open or stats.opening or stats.leased:
-        verdict.late.append(f"close() left {report} {stats}")
+        found = verdict.wrong if in_time else verdict.late
+        found.append(f"close() left {report} {stats}")
     return verdict
 
 
-def _within(verdict: Verdict, what: str, took: float, limit: float) -> None:
+def _within(verdict: Verdict, what: str, took: float, limit: float) -> bool:
     if took > limit + SLACK:
         verdict.late.append(f"{what} took {took:.2f} s instead of {limit:.2f}")
+        return False
+    return True
 
 
 def _act(pool: FTPPool, action: str) -> None:
@@ -210,14 +213,23 @@ def check_error(error: BaseException) -> list[str]:
     return wrong
 
 
+class _Collector(logging.Handler):
+    """Collects what is logged as an error."""
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._found.append(f"logged: {record.getMessage()}")
+
+
 @contextmanager
 def nothing_uncaught() -> Iterator[list[str]]:
     """Collect what would otherwise only be printed: dead threads, lost sockets, logged bugs."""
     found: list[str] = []
     log, hooks = logging.getLogger("ftppool"), (threading.excepthook, sys.unraisablehook)
-    handler = logging.Handler(logging.ERROR)
-    # The type checker: a listener.
-    handler.emit = lambda record: found.append(f"logged: {record.getMessage()}")  # type: ignore[method-assign]
+    handler = _Collector(found)
     threading.excepthook = lambda args: found.append(f"thread died: {args.exc_value!r}")
     sys.unraisablehook = lambda args: found.append(f"unraisable: {args.exc_value!r}")
     log.addHandler(handler)

@@ -77,7 +77,9 @@ for _ in range(100):
     try:
         ftp.connect(sys.argv[1], int(sys.argv[2]))
         ftp.login(sys.argv[3], sys.argv[5])
-    except ftplib.all_errors:  # a busy server counts late
+    except (ftplib.error_temp, ftplib.error_perm, EOFError) as error:  # a busy server counts late
+        if not isinstance(error, EOFError) and str(error)[:3] not in ("421", "530"):
+            raise
         ftp.close()
         time.sleep(0.1)
         continue

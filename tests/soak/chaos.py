@@ -37,14 +37,23 @@ class Result:
     connects: int = 0
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def uses(self) -> int:
+        """What the workers did to its end."""
+        return sum(self.done[what] for what in ("ask", "discard", "fail", "lose", "send"))
+
+    @property
+    def errors(self) -> int:
+        """What ended in an error instead."""
+        return self.done.total() - self.uses
+
     def summary(self) -> str:
         """One line."""
-        did = sum(self.done[what] for what in ("ask", "discard", "fail", "lose", "send"))
-        errors = sum(self.done.values()) - did
         hurt = ", ".join(f"{count} {what}" for what, count in sorted(self.hurt.items()))
         return (
-            f"soak: seed {self.seed}, {self.seconds:.0f} s, {PROCESSES} processes: {did:,} uses, "
-            f"{errors:,} errors, {self.connects:,} connections, {self.files} files whole; {hurt}; "
+            f"soak: seed {self.seed}, {self.seconds:.0f} s, {PROCESSES} processes: "
+            f"{self.uses:,} uses, {self.errors:,} errors, {self.connects:,} connections, "
+            f"{self.files} files whole; {hurt}; "
             + (f"{len(self.problems)} problems" if self.problems else "nothing lost, cap held")
         )
 

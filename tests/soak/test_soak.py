@@ -21,3 +21,4 @@ def test_nothing_is_lost_in_a_crowd_that_is_hurt(
     assert not result.problems
     assert result.files
     assert result.done["ask"]
+    assert result.uses > result.errors, result.summary()

@@ -157,4 +157,5 @@ async def main(seed: str) -> None:
         print(json.dumps(await host.obey(json.loads(line))), flush=True)
 
 
-asyncio.run(main(sys.argv[1]))
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -6,7 +6,6 @@ import posixpath
 
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
-from ftppool.transfer.progress import Progress
 
 __all__ = ["Directories", "MakeDirectory"]
 
@@ -60,11 +59,16 @@ class Directories:
         self.note(directory)
 
 
-class MakeDirectory(Progress):
+class MakeDirectory:
     """The steps of an empty directory of a batch: see :class:`ftppool.backlog.Transfer`."""
 
     def __init__(self, path: str, directories: Directories) -> None:
-        super().__init__()
+        self.sent: int = 0
+        self.size: int | None = None
+        self.verified: bool | None = None
+        self.skipped: bool = False
+        self.left_behind: str | None = None
+        self.notes: list[str] = []
         self._path = path
         self._directories = directories
 

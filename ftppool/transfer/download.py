@@ -13,7 +13,6 @@ from ftppool.drivers.base import Entry, FileOps
 from ftppool.errors import ConfigError, FTPPoolError, RemoteRejected, TransferError, VerifyError
 from ftppool.target import check_remote_name, join
 from ftppool.transfer.local import Part, check_names, file_mode, make_directories
-from ftppool.transfer.progress import Progress
 
 __all__ = ["Download", "Fetch", "HowToDownload", "KeepOrReplace", "destination_of", "fetch"]
 
@@ -102,7 +101,7 @@ class Fetch:
         )
 
 
-class Download(Progress):
+class Download:
     """One file or directory on its way; see :class:`ftppool.backlog.Transfer`.
 
     An attempt that broke off is continued where it stopped if the server names the same size and
@@ -131,7 +130,12 @@ class Download(Progress):
             choose: Called with each entry of a directory; None leaves it out.
             on_bytes: Called with the bytes received so far.
         """
-        super().__init__()
+        self.sent: int = 0
+        self.size: int | None = None
+        self.verified: bool | None = None
+        self.skipped: bool = False
+        self.left_behind: str | None = None
+        self.notes: list[str] = []
         self._item = item
         self._path = path
         self._top = top

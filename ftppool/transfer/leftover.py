@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ftppool.drivers.base import FileOps
 from ftppool.errors import TransferError
 from ftppool.transfer.parts import part_path
-from ftppool.transfer.progress import Progress
 from ftppool.transfer.replace import OLD_NAME, exists, put_back, remove
 
 __all__ = ["LeftOver", "TidyUp"]
@@ -30,11 +29,16 @@ class LeftOver:
     source: object = None
 
 
-class TidyUp(Progress):
+class TidyUp:
     """The steps that make it undone: see :class:`ftppool.backlog.Transfer`."""
 
     def __init__(self, left: LeftOver) -> None:
-        super().__init__()
+        self.sent: int = 0
+        self.size: int | None = None
+        self.verified: bool | None = None
+        self.skipped: bool = False
+        self.left_behind: str | None = None
+        self.notes: list[str] = []
         self._left = left
 
     def attempt(self, files: FileOps) -> None:

@@ -22,7 +22,6 @@ from ftppool.errors import (
 )
 from ftppool.transfer.options import Shared, UploadOptions, token_for
 from ftppool.transfer.parts import part_path
-from ftppool.transfer.progress import Progress
 from ftppool.transfer.proof import Hashed, is_gone, is_same, read_past, seekable, size_of
 from ftppool.transfer.replace import OLD_NAME, come_back, exists, put_back, replace
 
@@ -34,7 +33,7 @@ REFUSED_NAME = frozenset({550, 553, 2, 3})
 """FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
 
 
-class Upload(Progress):
+class Upload:
     """One file on its way; it lives through several attempts on different sessions.
 
     What is known to be done is not done again: bytes whose final reply was lost are looked up by
@@ -74,7 +73,12 @@ class Upload(Progress):
         known_part: bool = False,
     ) -> None:
         self.remote: str = remote
-        super().__init__()
+        self.sent: int = 0
+        self.size: int | None = None
+        self.verified: bool | None = None
+        self.skipped: bool = False
+        self.left_behind: str | None = None
+        self.notes: list[str] = []
         self.options: UploadOptions = options
         self.shared: Shared = shared
         self.stored: bool = False

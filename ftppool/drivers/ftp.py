@@ -283,8 +283,8 @@ class FTPWire:
         except (OSError, EOFError) as error:
             if self._unheard_after_handshake(ftp, error):
                 words = (
-                    f"the connection broke right after the TLS handshake ({str(error) or 'EOF'}); the"
-                    " server may want a client certificate: tls=TLSConfig(client_certificate=…)"
+                    f"the connection broke right after the TLS handshake ({str(error) or 'EOF'});"
+                    " the server may want a client certificate: tls=TLSConfig(client_certificate=…)"
                 )
                 raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
             raise

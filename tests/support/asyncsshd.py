@@ -28,7 +28,8 @@ class AsyncSSH:
     Options: ``kbdint`` (keyboard-interactive in place of the password method, as PAM does it),
     ``silent_login`` (no answer to a password, as behind a dead LDAP server), ``silent_after``
     (bytes of a file after which writes are not answered, as on a hung NFS), ``full_after`` (bytes
-    of a file after which writes fail, as with a quota).
+    of a file after which writes fail, as with a quota), ``loses`` (``close``, ``fstat`` or
+    ``posix_rename``: the first such request is done and not answered).
 
     ``user_home`` is a folder with the ``.ssh`` of somebody who knows the host.
     """
@@ -55,6 +56,7 @@ class AsyncSSH:
             "silent_login": False,
             "silent_after": None,
             "full_after": None,
+            "loses": None,
         }
         unknown = spec.options.keys() - settings.keys()
         if unknown:

@@ -88,6 +88,26 @@ class Files(asyncssh.SFTPServer):
         # The type checker: asyncssh's write may be awaitable; this server's is not.
         return super().write(file_obj, offset, data)  # type: ignore[return-value]
 
+    async def close(self, file_obj: object) -> None:
+        super().close(file_obj)
+        await lose("close")
+
+    async def fstat(self, file_obj: object) -> Any:
+        found = super().fstat(file_obj)
+        await lose("fstat")
+        return found
+
+    async def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        super().posix_rename(oldpath, newpath)
+        await lose("posix_rename")
+
+
+async def lose(what: str) -> None:
+    """Come to no end, once, if that is what is to be lost."""
+    if SETTINGS["loses"] == what:
+        SETTINGS["loses"] = None
+        await asyncio.Event().wait()
+
 
 def end_with_stdin() -> None:
     """End the process when the other side closes our stdin."""

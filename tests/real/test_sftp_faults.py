@@ -30,6 +30,7 @@ from ftppool import (
 from ftppool.drivers import sftp_files
 from ftppool.drivers.base import Address, OpenFailed, Timeouts
 from ftppool.drivers.sftp import SFTPDriver
+from ftppool.drivers.sftp_files import SFTPFiles
 from ftppool.events import FileProgress
 from tests.conftest import Start
 from tests.support import leaks
@@ -102,6 +103,20 @@ def test_a_write_that_is_not_answered_ends_at_the_limit_and_costs_only_its_chann
             other.stat(".")
         assert pool.stats().opened == 1
     assert [path.name for path in server.home.iterdir() if path.name == "file"] == []
+
+
+def test_a_download_asks_for_so_many_bytes_ahead_and_no_more(start: Start) -> None:
+    server = start("asyncssh", options={"silent_after": 8 << 20})
+    with (server.home / "file").open("wb") as file:
+        file.truncate(64 << 20)
+    with FTPPool(server.url, io_timeout=2.0, retry=ONCE) as pool, pool.acquire() as lease:
+        files = lease.files()
+        assert isinstance(files, SFTPFiles)
+        with pytest.raises(ConnectionLost):
+            files.retrieve("file", len)
+        place = files._place
+        ahead = place.outstanding * place.read_size
+    assert sftp_files.IN_FLIGHT / 2 < ahead <= sftp_files.IN_FLIGHT
 
 
 @pytest.mark.parametrize("lost", ["close", "fstat", "posix_rename"])

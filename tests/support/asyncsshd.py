@@ -27,7 +27,7 @@ class AsyncSSH:
 
     Options: ``kbdint`` (keyboard-interactive in place of the password method, as PAM does it),
     ``silent_login`` (no answer to a password, as behind a dead LDAP server), ``silent_after``
-    (bytes of a file after which writes are not answered, as on a hung NFS), ``full_after`` (bytes
+    (bytes of a file after which nothing is answered, as on a hung NFS), ``full_after`` (bytes
     of a file after which writes fail, as with a quota), ``loses`` (``close``, ``fstat`` or
     ``posix_rename``: the first such request is done and not answered), ``told`` (it keeps what it
     was asked for, see `requests`).
@@ -93,8 +93,8 @@ class AsyncSSH:
         return tally(visits.values())
 
     def requests(self) -> list[str]:
-        """Return what was asked for: ``write`` with its bytes, ``fsync``, ``close``, ``rename``."""
-        asked = ("write", "fsync", "close", "rename")
+        """Return what was asked for: reads and writes with their bytes, fsync, close, rename."""
+        asked = ("read", "write", "fsync", "close", "rename")
         events = [json.loads(line)["what"] for line in read_log(self._diary)]
         return [what for what in events if what.startswith(asked)]
 

@@ -89,15 +89,19 @@ class Files(asyncssh.SFTPServer):
         super().fsync(file_obj)
 
     async def write(self, file_obj: object, offset: int, data: bytes) -> int:
-        limit = SETTINGS["silent_after"]
-        while limit is not None and offset >= limit:
-            await asyncio.sleep(1)
+        self.tell(f"write {len(data)}")
+        await hang(offset)
         limit = SETTINGS["full_after"]
         if limit is not None and offset + len(data) > limit:
             raise asyncssh.SFTPFailure("No space left on device")
-        self.tell(f"write {len(data)}")
         # The type checker: asyncssh's write may be awaitable; this server's is not.
         return super().write(file_obj, offset, data)  # type: ignore[return-value]
+
+    async def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        self.tell(f"read {size}")
+        await hang(offset)
+        # The type checker: asyncssh's read may be awaitable; this server's is not.
+        return super().read(file_obj, offset, size)  # type: ignore[return-value]
 
     async def close(self, file_obj: object) -> None:
         self.tell("close")
@@ -113,6 +117,13 @@ class Files(asyncssh.SFTPServer):
         self.tell("rename")
         super().posix_rename(oldpath, newpath)
         await lose("posix_rename")
+
+
+async def hang(offset: int) -> None:
+    """Come to no end from some place in a file on."""
+    limit = SETTINGS["silent_after"]
+    while limit is not None and offset >= limit:
+        await asyncio.sleep(1)
 
 
 async def lose(what: str) -> None:

@@ -68,6 +68,20 @@ def test_a_request_ends_at_its_limit(implicit: bool, tmp_path: Path) -> None:
             session.size("f")
 
 
+@pytest.mark.parametrize("at", [1, 1000, 65_537, 199_999])
+def test_a_data_connection_cut_at_any_byte_costs_one_more_attempt_of_that_file(
+    start: Start, at: int
+) -> None:
+    server = start("pyftpdlib+tls", options={"cuts": at})
+    files = [(b"a" * 100, "small"), (b"b" * 200_000, "big"), (b"c" * 100, "last")]
+    quick = RetryPolicy(attempts=8, first_wait=0.02, max_wait=0.1)
+    report = ftppool.upload_batch(files, server.url, max_per_ip=1, retry=quick, io_timeout=5.0)
+    assert sum(outcome.attempts for outcome in report.outcomes) == 4
+    assert {path.name: path.read_bytes() for path in server.home.iterdir()} == {
+        name: content for content, name in files
+    }
+
+
 def test_a_close_wakes_who_waits_on_a_silent_server(start: Start, tmp_path: Path) -> None:
     server = start("vsftpd+tls")
     with Relay(server.port, workdir=tmp_path) as relay:

@@ -31,7 +31,8 @@ class Pyftpd:
     thread for each session, with a race after QUIT that the default does not have), ``forgets``
     (over TLS: how many data connections of a control connection it takes until it answers as
     ProFTPD does when its cache has dropped the TLS session), ``loses`` (the code of a reply that
-    it does not send, once).
+    it does not send, once), ``cuts`` (over TLS: the bytes of an upload after which it resets the
+    data connection, once).
     """
 
     user = USER
@@ -57,6 +58,7 @@ class Pyftpd:
             "certificate": None if spec.certificate is None else str(spec.certificate),
             "forgets": None,
             "loses": None,
+            "cuts": None,
         }
         unknown = spec.options.keys() - settings.keys()
         if unknown:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
 import sys
 import threading
 import time
@@ -28,6 +30,7 @@ class Handler(FTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
     diary = -1
     forgets: int | None = None
     loses: str | None = None
+    cuts: int | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         Handler.count += 1
@@ -91,12 +94,25 @@ def make_server(settings: dict[str, Any]) -> Any:
     handler: type[Handler] = Handler
     Handler.loses = settings["loses"]
     if settings["certificate"] is not None:
-        from pyftpdlib.handlers import TLS_FTPHandler
+        from pyftpdlib.handlers import TLS_DTPHandler, TLS_FTPHandler
+
+        class Data(TLS_DTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
+            """A data connection that breaks."""
+
+            def recv(self, size: int) -> bytes:
+                data: bytes = super().recv(size)
+                if Handler.cuts is None or self.tot_bytes_received + len(data) < Handler.cuts:
+                    return data
+                Handler.cuts = None
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                raise ConnectionResetError
 
         class TLSHandler(Handler, TLS_FTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
             """The same over TLS."""
 
         handler = TLSHandler
+        handler.dtp_handler = Data
+        Handler.cuts = settings["cuts"]
         handler.certfile = settings["certificate"]
         handler.tls_control_required = handler.tls_data_required = True
         handler.forgets = settings["forgets"]

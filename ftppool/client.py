@@ -78,6 +78,7 @@ class Client(Tenant):
     Attributes:
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
+        broken_off: True once its opens have no more time: none of them may go on.
         done: Rung whenever something of this pool may have ended.
         relieve: Called, without any lock, by a borrower who has waited for a while.
     """
@@ -89,6 +90,7 @@ class Client(Tenant):
     max_lifetime: float
     check_after_idle: float
     alternatives: bool = False
+    broken_off: bool = False
     done: Bell = field(default_factory=Bell)
     relieve: Callable[[], object] = lambda: None
 

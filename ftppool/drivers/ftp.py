@@ -143,6 +143,7 @@ class FTPDriver:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
+                watch.connecting(sock)
             tune(sock)
         except BaseException:
             sock.close()

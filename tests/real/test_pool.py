@@ -195,7 +195,12 @@ def test_no_connect_begins_after_close() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         pool = FTPPool(f"ftp://me@127.0.0.1:{listener.getsockname()[1]}", password=password)
-        waiting = threading.Thread(target=lambda: pytest.raises(PoolClosed, pool.acquire))
+
+        def wait() -> None:
+            with pytest.raises(PoolClosed):
+                pool.acquire()
+
+        waiting = threading.Thread(target=wait)
         waiting.start()
         assert asked.wait(30)
         report = pool.close(timeout=0.2)

@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Iterator
 
-from ftppool.batch import WINDOW
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.screen import Screen, amount, size
+from ftppool.display import Display, summary
 from ftppool.errors import AuthError, ConfigError, FTPPoolError
 from ftppool.events import (
     ConnectFailed,
@@ -42,21 +42,24 @@ def run(options: Options) -> int:
     target = _target(options.dest)
     screen = Screen(sys.stderr, color=options.color, lenient=True)
     watch = _Watch(screen, options)
+    display = Display(screen, say=watch.say, closing=False)
     try:
-        with _log_lines(screen, options), Follower(watch.take, watch.tick, 0.2) as follower:
-            report = _upload(options, target, follower)
+        with _log_lines(screen, options), Follower(watch.take, lambda: None, 0.2) as follower:
+            report = _upload(options, target, follower, None if options.quiet else display)
     except (KeyboardInterrupt, Terminated) as stop:
         return _stopped(screen, watch.tally, stop)
     finally:
         screen.clear()
     if not report.ok:
         return _failed(screen, report, target)
-    if screen.live and not options.quiet:
-        screen.line(_done(screen, report, watch.tally))
+    if screen.live and display.last is not None:
+        screen.line(summary(screen, display.last))
     return Exit.OK
 
 
-def _upload(options: Options, target: Target, follower: Follower) -> BatchReport:
+def _upload(
+    options: Options, target: Target, follower: Follower, display: Display | None
+) -> BatchReport:
     return upload_batch(
         options.sources,
         target,
@@ -67,6 +70,7 @@ def _upload(options: Options, target: Target, follower: Follower) -> BatchReport
         on_conflict=options.on_conflict,
         makedirs=options.makedirs,
         on_event=follower,
+        progress=display,
         check=False,
         tls=_tls(options, target.scheme),
         ssh=_ssh(options, target.scheme),
@@ -120,27 +124,10 @@ class _Watch:
             if words:
                 self._screen.line(self._screen.style("dim", words))
 
-    def tick(self) -> None:
-        if not self._options.quiet:
-            self._screen.draw(self._progress())
-
-    def _progress(self) -> str:
-        screen, tally = self._screen, self.tally
-        if not tally.sessions and tally.trouble:
-            return screen.style("yellow", f"waiting: {one_line(tally.trouble)}")
-        if tally.queued - tally.done >= WINDOW:
-            # The input is read only so far ahead, so nobody knows the total.
-            files = f"{tally.done:,} of more than {tally.queued:,} files"
-        else:
-            part = tally.done / tally.queued if tally.queued else 0.0
-            files = f"{screen.bar(part, 16)} {tally.done:,} of {tally.queued:,} files"
-        parts = [files, size(tally.bytes), f"{size(tally.rates()[1])}/s"]
-        parts.append(amount(tally.sessions, "session"))
-        if tally.refused:
-            parts.append(screen.style("yellow", f"{tally.refused} refused"))
-        if tally.failed:
-            parts.append(screen.style("red", f"{tally.failed} failed"))
-        return "  ".join(parts)
+    def say(self, words: str, _progress: object) -> None:
+        """Say how far it is where no block can be shown: cron hears of it only if it asks."""
+        if self._options.verbose:
+            self._screen.line(f"ftppool: {words}")
 
 
 def _words(event: Event) -> str:
@@ -241,15 +228,6 @@ def _stopped(screen: Screen, tally: Tally, stop: KeyboardInterrupt | Terminated)
     screen.clear()
     screen.line(f"ftppool: {word}: {counts}; {ends}")
     return code
-
-
-def _done(screen: Screen, report: BatchReport, tally: Tally) -> str:
-    sent = f"{amount(len(report.uploaded), 'file')}, {size(report.bytes_sent)}"
-    skipped = f", {len(report.skipped):,} skipped" if report.skipped else ""
-    sessions = amount(tally.opened, "session")
-    return f"{screen.style('green', '✓')} {sent} in {report.elapsed:.1f} s{skipped}, {sessions}" + (
-        f", {tally.refused} refused" if tally.refused else ""
-    )
 
 
 class _Lines(logging.Handler):

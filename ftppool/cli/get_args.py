@@ -12,7 +12,7 @@ from ftppool.cli.words import EXITS, PASSWORDS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ftppool.cli.moving import Listener
+    from ftppool.cli.moving import Watchers
     from ftppool.downloads import Wanted
     from ftppool.options import PoolOptions
     from ftppool.report import BatchReport
@@ -70,8 +70,8 @@ def run(options: Options) -> int:
 
         return dryrun.get(options, whole, wanted, pool)
 
-    def batch(listener: Listener) -> BatchReport:
-        return _fetch(options, whole, wanted, pool, listener)
+    def batch(watchers: Watchers) -> BatchReport:
+        return _fetch(options, whole, wanted, pool, watchers)
 
     return moving.move(options, target, batch)
 
@@ -81,14 +81,16 @@ def _fetch(
     target: Target,
     wanted: Iterable[Wanted],
     pool_options: PoolOptions,
-    listener: Listener,
+    watchers: Watchers,
 ) -> BatchReport:
     from dataclasses import replace
 
     from ftppool.pool import FTPPool
 
     assert options.verify != "hash", "bug: it is no choice"
-    with FTPPool(target, max_per_ip=options.max_per_ip, on_event=listener, **pool_options) as pool:
+    with FTPPool(
+        target, max_per_ip=options.max_per_ip, on_event=watchers.on_event, **pool_options
+    ) as pool:
         report = pool.download_batch(
             wanted,
             options.dest,
@@ -101,6 +103,7 @@ def _fetch(
             last=options.last or (),
             deadline=options.deadline,
             max_failures=options.max_failures,
+            progress=watchers.progress,
             check=False,
         )
     return replace(report, stats=pool.stats())  # with every session closed and counted

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from ftppool.batch import WINDOW
 from ftppool.cli import lockfile, reportfile
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.screen import Screen, amount, size
 from ftppool.cli.voice import Voice, logged
+from ftppool.display import Display, summary
 from ftppool.errors import AuthError, ConfigError, FTPPoolError, TransferError
 from ftppool.events import (
     ConnectFailed,
@@ -26,17 +27,25 @@ from ftppool.events import (
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.target import Target
 
-__all__ = ["Listener", "move"]
-
-Listener = Callable[[Event], object]
+__all__ = ["Run", "Watchers", "move"]
 
 
-def move(options: Options, target: Target, batch: Callable[[Listener], BatchReport]) -> int:
+class Watchers(NamedTuple):
+    """Who wants to know how a batch goes."""
+
+    on_event: Callable[[Event], object]
+    progress: Display | None
+
+
+Run = Callable[[Watchers], BatchReport]
+
+
+def move(options: Options, target: Target, batch: Run) -> int:
     """Run a batch, say what must be said and return the exit code.
 
     Args:
         target: Where it goes to or comes from.
-        batch: Runs it, with its listener for events.
+        batch: Runs it, with those who watch it.
 
     Raises:
         FTPPoolError: The batch could not even begin.
@@ -52,16 +61,17 @@ def move(options: Options, target: Target, batch: Callable[[Listener], BatchRepo
         return _write_report(options, target, code, report)
 
 
-def _followed(
-    options: Options, target: Target, batch: Callable[[Listener], BatchReport]
-) -> tuple[Exit, BatchReport | None]:
+def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, BatchReport | None]:
     screen = Screen(sys.stderr, color=options.color, lenient=True)
     voice = Voice(screen, options)
     watch = _Watch(voice, options)
+    display = Display(screen, say=watch.say, closing=False)
+    # A block that is redrawn and lines of JSON do not go together.
+    shown = options.progress and not options.quiet and options.log_format == "text"
     report: BatchReport | None
     try:
-        with logged(voice, options), Follower(watch.take, watch.tick, 0.2) as follower:
-            report = batch(follower)
+        with logged(voice, options), Follower(watch.take, lambda: None, 0.2) as follower:
+            report = batch(Watchers(follower, display if shown else None))
     except (KeyboardInterrupt, Terminated) as stop:
         report = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
         return _stopped(voice, watch.tally, stop, report), report
@@ -71,8 +81,8 @@ def _followed(
         return _failed(voice, report, target), report
     if not report.outcomes and options.error_on_empty:
         return Exit.NOTHING, report
-    if screen.live and not options.quiet:
-        screen.line(_done(screen, report, watch.tally))
+    if screen.live and display.last is not None:
+        screen.line(summary(screen, display.last))
     return Exit.OK, report
 
 
@@ -109,10 +119,8 @@ class _Watch:
     def __init__(self, voice: Voice, options: Options) -> None:
         self.tally = Tally()
         self._voice = voice
-        self._screen = voice.screen
         self._options = options
         self._json = reportfile.JsonLines(sys.stdout) if options.json else None
-        self._draws = options.progress and not options.quiet and options.log_format == "text"
 
     def take(self, event: Event) -> None:
         self.tally.take(event)
@@ -123,27 +131,10 @@ class _Watch:
             if words:
                 self._voice.info(words)
 
-    def tick(self) -> None:
-        if self._draws:
-            self._screen.draw(self._progress())
-
-    def _progress(self) -> str:
-        screen, tally = self._screen, self.tally
-        if not tally.sessions and tally.trouble:
-            return screen.style("yellow", f"waiting: {one_line(tally.trouble)}")
-        if tally.queued - tally.done >= WINDOW:
-            # The input is read only so far ahead, so nobody knows the total.
-            files = f"{tally.done:,} of more than {tally.queued:,} files"
-        else:
-            part = tally.done / tally.queued if tally.queued else 0.0
-            files = f"{screen.bar(part, 16)} {tally.done:,} of {tally.queued:,} files"
-        parts = [files, size(tally.bytes), f"{size(tally.rates()[1])}/s"]
-        parts.append(amount(tally.sessions, "session"))
-        if tally.refused:
-            parts.append(screen.style("yellow", f"{tally.refused} refused"))
-        if tally.failed:
-            parts.append(screen.style("red", f"{tally.failed} failed"))
-        return "  ".join(parts)
+    def say(self, words: str, _progress: object) -> None:
+        """Say how far it is where no block can be shown: cron hears of it only if it asks."""
+        if self._options.verbose:
+            self._voice.say("info", words)
 
 
 def _words(event: Event) -> str:
@@ -250,13 +241,3 @@ def _stopped(
     voice.screen.clear()
     voice.error(f"{word}: {counts}; {ends}")
     return code
-
-
-def _done(screen: Screen, report: BatchReport, tally: Tally) -> str:
-    moved = len(report.uploaded) + len(report.downloaded)
-    sent = f"{amount(moved, 'file')}, {size(report.bytes_sent)}"
-    skipped = f", {len(report.skipped):,} skipped" if report.skipped else ""
-    sessions = amount(tally.opened, "session")
-    return f"{screen.style('green', '✓')} {sent} in {report.elapsed:.1f} s{skipped}, {sessions}" + (
-        f", {tally.refused} refused" if tally.refused else ""
-    )

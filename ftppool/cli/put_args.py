@@ -11,7 +11,7 @@ from ftppool.cli.args import Commands, Options, Parser
 from ftppool.cli.words import EXITS, PASSWORDS
 
 if TYPE_CHECKING:
-    from ftppool.cli.moving import Listener
+    from ftppool.cli.moving import Watchers
     from ftppool.inputs import Input
     from ftppool.options import PoolOptions
     from ftppool.report import BatchReport
@@ -75,8 +75,8 @@ def run(options: Options) -> int:
     pool["rate_limit"] = options.rate_limit
     whole = connect.with_password(options, target)
 
-    def batch(listener: Listener) -> BatchReport:
-        return _upload(options, whole, sources, pool, listener)
+    def batch(watchers: Watchers) -> BatchReport:
+        return _upload(options, whole, sources, pool, watchers)
 
     return moving.move(options, target, batch)
 
@@ -86,7 +86,7 @@ def _upload(
     target: Target,
     sources: Iterable[Input],
     pool: PoolOptions,
-    listener: Listener,
+    watchers: Watchers,
 ) -> BatchReport:
     from ftppool.oneshot import upload_batch
 
@@ -107,7 +107,8 @@ def _upload(
         last=options.last or (),
         deadline=options.deadline,
         max_failures=options.max_failures,
-        on_event=listener,
+        on_event=watchers.on_event,
+        progress=watchers.progress,
         check=False,
         **pool,
     )

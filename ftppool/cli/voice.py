@@ -54,8 +54,12 @@ class _Lines(logging.Handler):
     def __init__(self, voice: Voice, level: str) -> None:
         super().__init__(level)
         self._voice = voice
+        self._brief = level in {"WARNING", "ERROR"}
 
     def emit(self, record: logging.LogRecord) -> None:
+        event: str | None = getattr(record, "ftppool_event", None)
+        if self._brief and event is not None and not event.startswith("Lea"):
+            return  # of a file or session: said at the end, or with --verbose
         words = one_line(record.getMessage().removeprefix("ftppool: "))
         self._voice.say(record.levelname.lower(), words, record.created)
 

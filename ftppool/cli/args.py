@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias
 
+from typing_extensions import override
+
 from ftppool._version import __version__
 from ftppool.cli.settings import Origin, open_up, resolve
 
@@ -27,13 +29,18 @@ __all__ = [
     "parse",
     "parsers",
     "runner",
+    "summaries",
 ]
 
 COMMANDS = {
     "put": "ftppool.cli.put_args",
     "get": "ftppool.cli.get_args",
+    "ls": "ftppool.cli.ls_args",
+    "check": "ftppool.cli.check_args",
     "slots": "ftppool.cli.slots",
     "demo": "ftppool.cli.demo_args",
+    "config": "ftppool.cli.config_args",
+    "completion": "ftppool.cli.completion_args",
 }
 """Each command and its module, in the order of ``--help``."""
 
@@ -44,6 +51,7 @@ class Options(argparse.Namespace):
     """What was asked for, wherever it was said; each command has those that it describes.
 
     Attributes:
+        object: Says what is wrong with the arguments together, or None.
         places: Name of the attribute that has URLs or ``profile:path``, "" for none.
         url: The profile's URL, or None.
         profile_file: The file that the profile was read from.
@@ -51,6 +59,7 @@ class Options(argparse.Namespace):
     """
 
     command: str
+    object: Callable[[Options], str | None] = staticmethod(lambda _options: None)
     places: str = ""
     url: str | None = None
     profile_file: str
@@ -128,8 +137,26 @@ class Options(argparse.Namespace):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that never repeats a password."""
+    """A parser that never repeats a password, and takes flags between the SRCs."""
 
+    _intermixed = False
+
+    def mix(self) -> None:
+        """Take flags anywhere among the positional arguments, as other tools do."""
+        self._intermixed = True
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read what it knows; see :meth:`mix`."""
+        if not self._intermixed:
+            return super().parse_known_args(args, namespace)
+        self._intermixed = False  # it calls this method again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = True
+
+    @override
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and exit with 2."""
         # argparse repeats what it does not understand, and that may be a URL with its password.
@@ -160,12 +187,20 @@ def parse(argv: Sequence[str] | None) -> Options:
     defaults = open_up(command)
     options = parser.parse_args(argv, namespace=Options())
     resolve(options, command, defaults, os.environ)
+    objection = options.object(options)
+    if objection is not None:
+        command.error(objection)
     return options
 
 
 def parsers(wanted: Sequence[str] = tuple(COMMANDS)) -> dict[str, Parser]:
     """Describe commands anew, for those who want to know their flags."""
     return dict(_tree(wanted)[1].choices)
+
+
+def summaries() -> dict[str, str]:
+    """What ``--help`` says of each command."""
+    return {action.dest: action.help for action in _tree(list(COMMANDS))[1]._choices_actions}
 
 
 def runner(command: str) -> Callable[[Options], int]:

@@ -8,7 +8,7 @@ from typing import Any
 from ftppool import passwords
 from ftppool.cli import profiles
 from ftppool.cli.args import Options
-from ftppool.cli.credentials import source_of
+from ftppool.cli.credentials import Place, source_of
 from ftppool.cli.exits import UsageError
 from ftppool.cli.settings import Level
 from ftppool.errors import ConfigError
@@ -18,7 +18,7 @@ from ftppool.sshconfig import SSHConfig
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
 
-__all__ = ["pool_options", "target_of", "with_password"]
+__all__ = ["place_of", "pool_options", "with_password"]
 
 _ONLY_FOR = {
     "ca_file": ("ftps", "ftpsi"),
@@ -35,22 +35,22 @@ _ONLY_FOR = {
 }
 
 
-def target_of(options: Options, place: str) -> Target:
+def place_of(options: Options, text: str) -> Place:
     """Read a URL or ``profile:path``; the password is only that of the URL.
 
     Raises:
         UsageError: It is neither.
         ConfigError: The profile's URL is wrong, or for another server.
     """
-    parts = profiles.split(place)
+    parts = profiles.split(text)
     if parts is None:
         try:
-            target = Target.parse(place)
+            target = Target.parse(text)
         except ConfigError as error:
             raise UsageError(str(error)) from None
         if options.url is not None:
             _check_same_server(options, target)
-        return _with_user(options, target, place, Level.FLAG)
+        return _with_user(options, target, text, Level.FLAG)
     if options.url is None:
         raise ConfigError(
             f"{options.profile_file}: profiles.{parts[0]} has no url: write one, or a URL as DEST"
@@ -85,32 +85,32 @@ def _check_same_server(options: Options, target: Target) -> None:
         )
 
 
-def _with_user(options: Options, target: Target, url: str, level: Level) -> Target:
+def _with_user(options: Options, target: Target, url: str, level: Level) -> Place:
     """Fill in ``--user``, which gives way to a URL that is closer to the user."""
-    if options.user is None:
-        return target
     named = "@" in url
+    if options.user is None:
+        return Place(target, named)
     theirs = options.origins["user"]
     if named and theirs.level == level:
         raise ConfigError(f"the user name is in the URL and in {theirs.words}: write it once")
     if named and theirs.level < level:
-        return target
-    return dataclasses.replace(target, user=options.user, password=None)
+        return Place(target, named)
+    return Place(dataclasses.replace(target, user=options.user, password=None), named=True)
 
 
-def with_password(options: Options, target: Target) -> Target:
+def with_password(options: Options, place: Place) -> Target:
     """Fetch the password from where it is.
 
     Raises:
         ConfigError: It cannot be had, or there is no user that it could be for.
     """
-    source = source_of(options, target)
+    source, target = source_of(options, place), place.target
     if source is None or target.password is not None:
         return target
-    if target.user == "anonymous" and source.netrc is not None:
+    if not place.named and source.netrc is not None:
         user, secret = passwords.netrc_login(target.host, None, source.netrc)
         return dataclasses.replace(target, user=user or target.user, password=secret)
-    if target.user == "anonymous":
+    if not place.named and target.scheme != "sftp":
         raise ConfigError(
             f"{source.words} is set, but the URL names no user: write {target.scheme}://"
             "user@host/directory, or unset the variable for anonymous FTP."

@@ -12,10 +12,22 @@ from ftppool.cli.settings import Level
 from ftppool.errors import ConfigError
 from ftppool.target import Target
 
-__all__ = ["DEFAULT_CREDENTIAL", "Source", "source_of"]
+__all__ = ["DEFAULT_CREDENTIAL", "Place", "Source", "source_of"]
 
 DEFAULT_CREDENTIAL = "ftppool-password"
 """The systemd credential that is used without being asked for."""
+
+
+class Place(NamedTuple):
+    """A target that the user has named.
+
+    Attributes:
+        target: Without a password, unless it is in the URL.
+        named: True if somebody wrote the user name; otherwise FTP takes "anonymous".
+    """
+
+    target: Target
+    named: bool
 
 
 class Source(NamedTuple):
@@ -33,18 +45,18 @@ class Source(NamedTuple):
 
 
 def source_of(
-    options: Options, target: Target, environ: Mapping[str, str] = os.environ
+    options: Options, place: Place, environ: Mapping[str, str] = os.environ
 ) -> Source | None:
     """Choose the source: the closest to the user; None if there is none.
 
     Raises:
         ConfigError: Two are equally close.
     """
-    if isinstance(target.password, str):
-        secret = target.password
+    if isinstance(place.target.password, str):
+        secret = place.target.password
         return Source("the URL", lambda: secret)
     for level in (Level.FLAG, Level.ENVIRONMENT, Level.PROFILE):
-        found = _named(options, target, level)
+        found = _named(options, place, level)
         if level is Level.ENVIRONMENT and PASSWORD_VARIABLE in environ:
             found.insert(0, Source(PASSWORD_VARIABLE, lambda: _of_variable(environ)))
         if len(found) > 1:
@@ -59,7 +71,7 @@ def source_of(
     return None
 
 
-def _named(options: Options, target: Target, level: Level) -> list[Source]:
+def _named(options: Options, place: Place, level: Level) -> list[Source]:
     """The sources that are named at a level."""
     found = []
     for dest in (
@@ -67,12 +79,13 @@ def _named(options: Options, target: Target, level: Level) -> list[Source]:
     ):  # fmt: skip
         origin, value = options.origins[dest], getattr(options, dest)
         if origin.level is level and value:
-            found.append(_source(dest, value, target, f"{dest} ({origin.words})"))
+            found.append(_source(dest, value, place, f"{dest} ({origin.words})"))
     return found
 
 
-def _source(dest: str, value: object, target: Target, words: str) -> Source:
-    user = target.user if _named_user(target) else None
+def _source(dest: str, value: object, place: Place, words: str) -> Source:
+    target = place.target
+    user = target.user if place.named else None
     if dest == "password_command":
         assert isinstance(value, tuple)
         return Source(words, passwords.from_command(value))
@@ -86,10 +99,6 @@ def _source(dest: str, value: object, target: Target, words: str) -> Source:
     if dest == "keyring":
         return Source(words, passwords.from_keyring(text, target.user))
     return Source(words, passwords.from_file(text))
-
-
-def _named_user(target: Target) -> bool:
-    return target.user not in ("", "anonymous")
 
 
 def _of_variable(environ: Mapping[str, str]) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 from ftppool.cli.args import Options
-from ftppool.cli.connect import target_of
+from ftppool.cli.connect import place_of
+from ftppool.cli.credentials import Place
 from ftppool.cli.exits import UsageError
 from ftppool.downloads import Wanted
 from ftppool.errors import ConfigError
@@ -28,18 +29,9 @@ def to_upload(options: Options) -> Iterable[Input]:
 
     Names in a list that are relative keep their directories on the server, as with ``rsync
     --files-from``; absolute ones go under their own name.
-
-    Raises:
-        UsageError: There is nothing, or too much.
     """
     if options.files_from is None:
-        if options.null:
-            raise UsageError("-0 is for --files-from: write where the names are")
-        if not options.sources:
-            raise UsageError("there is nothing to upload: write SRC... DEST, or --files-from FILE")
         return options.sources
-    if len(options.sources) > 1:
-        raise UsageError("with --files-from write at most one SRC: the directory of the names")
     return _below(options, options.sources[0] if options.sources else "")
 
 
@@ -94,15 +86,15 @@ def _name(line: bytes, *, null: bool) -> str:
     return os.fsdecode(line if null else line.removesuffix(b"\r"))
 
 
-def to_fetch(options: Options) -> tuple[Target, Iterable[Wanted]]:
+def to_fetch(options: Options) -> tuple[Place, Iterable[Wanted]]:
     """Give the server of a download, and what is wanted from it.
 
     Raises:
         UsageError: The SRCs are no places on one server.
     """
-    places = [(place, target_of(options, place)) for place in options.sources]
-    first = places[0][1]
-    for _, target in places[1:]:
+    places = [place_of(options, source) for source in options.sources]
+    first = places[0].target
+    for target, _ in places[1:]:
         if dataclasses.replace(target, directory=first.directory) != first:
             raise UsageError(
                 f"the SRCs are on two servers, or of two users ({first.url}, {target.url}): fetch"
@@ -110,18 +102,18 @@ def to_fetch(options: Options) -> tuple[Target, Iterable[Wanted]]:
             )
     server = dataclasses.replace(first, directory="")
     if options.files_from is None:
-        if options.null:
-            raise UsageError("-0 is for --files-from: write where the names are")
-        return server, [_remote(place, target) for place, target in places]
-    if len(places) > 1:
-        raise UsageError("with --files-from write one SRC: the directory of the names")
-    return first, _listed(options)
+        wanted = [
+            _remote(source, place.target)
+            for source, place in zip(options.sources, places, strict=True)
+        ]
+        return places[0]._replace(target=server), wanted
+    return places[0], _listed(options)
 
 
-def _remote(place: str, target: Target) -> str:
+def _remote(source: str, target: Target) -> str:
     """The remote path that a SRC means; a slash at its end says "the contents"."""
     directory = target.directory or "."
-    contents = place.endswith("/") and not directory.endswith("/")
+    contents = source.endswith("/") and not directory.endswith("/")
     return f"{directory}/" if contents else directory
 
 

@@ -35,7 +35,8 @@ def add(commands: Commands, common: Parser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    get.set_defaults(places="sources")
+    get.set_defaults(places="sources", object=_objection)
+    get.mix()
     get.add_argument(
         "sources",
         nargs="+",
@@ -53,6 +54,14 @@ def add(commands: Commands, common: Parser) -> None:
     flags.output(get, json="write what happens as lines of JSON on stdout")
 
 
+def _objection(options: Options) -> str | None:
+    if options.files_from is None:
+        return "-0 is for --files-from: write where the names are" if options.null else None
+    if len(options.sources) > 1:
+        return "with --files-from write one SRC: the directory that the names are in"
+    return None
+
+
 def run(options: Options) -> int:
     """Fetch and return the exit code.
 
@@ -62,9 +71,10 @@ def run(options: Options) -> int:
     """
     from ftppool.cli import connect, filelist, moving
 
-    target, wanted = filelist.to_fetch(options)
+    place, wanted = filelist.to_fetch(options)
+    target = place.target
     pool = connect.pool_options(options, target)
-    whole = connect.with_password(options, target)
+    whole = connect.with_password(options, place)
     if options.dry_run:
         from ftppool.cli import dryrun
 

@@ -33,7 +33,8 @@ def add(commands: Commands, common: Parser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    put.set_defaults(places="dest")
+    put.set_defaults(places="dest", object=_objection)
+    put.mix()
     put.add_argument(
         "sources",
         nargs="*",
@@ -56,6 +57,16 @@ def add(commands: Commands, common: Parser) -> None:
     flags.output(put, json="write what happens as lines of JSON on stdout")
 
 
+def _objection(options: Options) -> str | None:
+    if options.files_from is None:
+        if not options.sources:
+            return "the following arguments are required: SRC, DEST (or --files-from)"
+        return "-0 is for --files-from: write where the names are" if options.null else None
+    if len(options.sources) > 1:
+        return "with --files-from write at most one SRC: the directory that the names are in"
+    return None
+
+
 def run(options: Options) -> int:
     """Upload and return the exit code.
 
@@ -65,7 +76,8 @@ def run(options: Options) -> int:
     """
     from ftppool.cli import connect, filelist, moving
 
-    target = connect.target_of(options, options.dest)
+    place = connect.place_of(options, options.dest)
+    target = place.target
     sources = filelist.to_upload(options)
     if options.dry_run:
         from ftppool.cli import dryrun
@@ -73,7 +85,7 @@ def run(options: Options) -> int:
         return dryrun.put(options, target, sources)
     pool = connect.pool_options(options, target)
     pool["rate_limit"] = options.rate_limit
-    whole = connect.with_password(options, target)
+    whole = connect.with_password(options, place)
 
     def batch(watchers: Watchers) -> BatchReport:
         return _upload(options, whole, sources, pool, watchers)

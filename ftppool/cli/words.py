@@ -7,15 +7,15 @@ __all__ = ["EXITS", "PASSWORDS"]
 PASSWORDS = """\
 password:
   The one of these that is closest to you counts: the URL, a flag above, the
-  environment, a profile. In the environment it is FTPPOOL_PASSWORD; every flag
-  has a twin there, so FTPPOOL_PASSWORD_FILE=FILE and the like do as well. What is
-  on a command line every user of the machine can read in the list of processes,
-  and the shell keeps it in its history: do not write it into the URL.
+  environment, a profile. In the environment it is FTPPOOL_PASSWORD; or one of
+  the twins of the flags above, as in FTPPOOL_PASSWORD_FILE=FILE. What is on a
+  command line every user of the machine can read in the list of processes, and
+  the shell keeps it in its history: do not write it into the URL.
 
 settings:
   --max-per-ip is FTPPOOL_MAX_PER_IP in the environment and max_per_ip in a
-  profile ([profiles.NAME] in the file that 'ftppool config path' prints), and so
-  for every flag. A flag goes before the environment, that before the profile.
+  profile ([profiles.NAME] in the file that 'ftppool config path' prints); so it
+  is for every flag. A flag goes before the environment, that before the profile.
   'ftppool config show DEST' shows each setting and where it comes from.
 """
 

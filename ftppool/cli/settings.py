@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from ftppool.cli.exits import UsageError
 from ftppool.cli.kinds import Kind
 
-__all__ = ["PREFIX", "Level", "Origin", "flags_of", "open_up", "resolve", "twins"]
+__all__ = ["PREFIX", "Level", "Origin", "flags_of", "open_up", "resolve", "strangers", "twins"]
 
 PREFIX = "FTPPOOL_"
 _OTHERS = {"FTPPOOL_PASSWORD", "FTPPOOL_STATE_DIR"}
@@ -283,20 +283,25 @@ def _settle_rivals(
         setattr(options, second, False)
 
 
-def strangers(environ: Mapping[str, str], known: Sequence[argparse.ArgumentParser]) -> list[str]:
+def strangers(options: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
     """Say which variables look like ours and are not, if they are near one that is."""
+    ours = _OTHERS | {PREFIX + dest.upper() for dest in options.origins}
+    asked = sorted(name for name in environ if name.startswith(PREFIX) and name not in ours)
+    if not asked:
+        return []
+    import difflib
+
+    from ftppool.cli.args import parsers
+
     names = _OTHERS | {
         twin
-        for parser in known
+        for parser in parsers().values()
         for action in flags_of(parser).values()
         for _, twin in twins(action)
     }
     said = []
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in names:
-            import difflib
-
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-            if near:
-                said.append(f"{name} is not known; did you mean {near[0]}?")
+    for name in asked:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+        if near and near[0] != name:
+            said.append(f"{name} is not known; did you mean {near[0]}?")
     return said

@@ -7,6 +7,7 @@ The names are mechanical: ``--max-per-ip`` is ``FTPPOOL_MAX_PER_IP`` in the envi
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
@@ -179,6 +180,11 @@ def _from_profile(
     if name is None and path is None:
         return
     file = profiles.location() if path is None else path
+    if path is None and not os.path.exists(file):
+        raise ConfigError(
+            f"{name!r} is taken for a profile, and there is no {file}: write a URL such as"
+            " ftp://user@host/directory, or the profile into that file"
+        )
     found = profiles.of_file(file)
     if name is None:
         return

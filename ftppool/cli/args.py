@@ -16,11 +16,12 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 from ftppool._version import __version__
 
-__all__ = ["COMMANDS", "PASSWORD_VARIABLE", "Commands", "Options", "Parser", "parse", "runner"]
+__all__ = ["COMMANDS", "PASSWORD_VARIABLE", "Commands", "Options", "Parser", "count", "parse", "runner"]
 
 COMMANDS = {
     "put": "ftppool.cli.put_args",
     "slots": "ftppool.cli.slots",
+    "doctor": "ftppool.cli.doctor",
     "demo": "ftppool.cli.demo_args",
 }
 """Each command and its module, in the order of ``--help``."""

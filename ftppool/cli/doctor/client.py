@@ -115,8 +115,7 @@ def look(machine: Machine, scope: Scope) -> ClientView:
     views = slot_views(scope.ips)
     ports = scope.ports | {split(view.address)[1] for view in views}
     control, data = _sort(machine.connections(), scope.ips, ports)
-    found = machine.holders([*control, *data])
-    control, data = found[: len(control)], found[len(control) :]
+    control, data = _sort(machine.holders([*control, *data]), scope.ips, ports)
     tallies: dict[tuple[int | None, str, str], _Tally] = defaultdict(_Tally)
     for one in control:
         tally = tallies[one.pid, one.owner or "", shown(one.remote)]

@@ -81,7 +81,7 @@ class Machine(Protocol):
         """List the sockets that wait for connections."""
 
     def holders(self, found: Iterable[Connection]) -> list[Connection]:
-        """Fill in which process has each of these connections."""
+        """Fill in which process has each of these; those that have ended meanwhile are left out."""
 
     def process(self, pid: int) -> Process | None:
         """Look at a process; None if it has ended."""

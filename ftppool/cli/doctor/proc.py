@@ -32,7 +32,7 @@ class ProcMachine:
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = root
-        self._inodes: dict[Connection, str] = {}
+        self._inodes: dict[Connection, str] = {}  # of the last look
         self._boot: float | None = None
 
     def connections(self) -> list[Connection]:
@@ -44,18 +44,30 @@ class ProcMachine:
         return [found for found in self._sockets() if found.state == "LISTEN"]
 
     def holders(self, found: Iterable[Connection]) -> list[Connection]:
-        """Look through the descriptors of all processes that we may look at, once."""
+        """Look through the descriptors of all processes that we may look at."""
         found = list(found)
-        wanted = {f"socket:[{self._inodes.get(one, '0')}]" for one in found}
-        pids: dict[str, int] = {}
-        for pid in self._pids() if found else ():
+        known = self._pids_of(found)
+        if len(known) < sum(1 for one in found if self._inode(one)):
+            # The look takes a while: what was closed, or opened, meanwhile has no process in it.
+            now = set(self._sockets())
+            found = [one for one in found if one in now or one in known]
+            known |= self._pids_of([one for one in found if one not in known])
+        return [replace(one, pid=known.get(one)) for one in found]
+
+    def _pids_of(self, found: Iterable[Connection]) -> dict[Connection, int]:
+        wanted = {f"socket:[{self._inode(one)}]": one for one in found if self._inode(one)}
+        pids: dict[Connection, int] = {}
+        for pid in self._pids() if wanted else ():
             for target in self._descriptors(pid):
                 # A forked child may have a copy; the parent, which is older, made it.
-                if target in wanted and target not in pids:
-                    pids[target] = pid
-        return [
-            replace(one, pid=pids.get(f"socket:[{self._inodes.get(one, '0')}]")) for one in found
-        ]
+                if (one := wanted.get(target)) is not None:
+                    pids.setdefault(one, pid)
+        return pids
+
+    def _inode(self, one: Connection) -> str:
+        """The number by which a descriptor names it; "" if no process has it any more."""
+        inode = self._inodes.get(one, "0")
+        return "" if inode == "0" else inode
 
     def process(self, pid: int) -> Process | None:
         """Read what everybody may read, and the count of descriptors if we may."""
@@ -108,17 +120,16 @@ class ProcMachine:
 
     # -- insides -----------------------------------------------------------------------------------
 
-    def _sockets(self) -> Iterator[Connection]:
+    def _sockets(self) -> list[Connection]:
+        self._inodes.clear()
         for name in ("tcp", "tcp6"):
             try:
                 with open(f"{self._root}/net/{name}", encoding="ascii") as lines:
                     next(lines, None)
-                    for line in lines:
-                        connection, inode = _parse(line.split())
-                        self._inodes[connection] = inode
-                        yield connection
+                    self._inodes.update(_parse(line.split()) for line in lines)
             except OSError:
                 continue  # no IPv6 here
+        return list(self._inodes)
 
     def _pids(self) -> list[int]:
         return sorted(int(name) for name in os.listdir(self._root) if name.isdigit())

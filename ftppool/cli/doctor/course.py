@@ -1,0 +1,148 @@
+"""The course of an examination: what is looked at, in which order, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ftppool.cli.args import Options
+from ftppool.cli.doctor import clientpaper
+from ftppool.cli.doctor.client import FTP_PORTS, ClientView, Scope, look
+from ftppool.cli.doctor.findings import Finding, exit_code
+from ftppool.cli.doctor.machine import this_machine
+from ftppool.cli.doctor.paper import Paper
+from ftppool.cli.doctor.schema import client_json, document
+from ftppool.cli.doctor.verdicts import judge
+from ftppool.cli.exits import Exit
+from ftppool.cli.screen import Screen
+from ftppool.errors import ConfigError
+from ftppool.target import Target
+
+__all__ = ["run"]
+
+MOST_PROBES = 10
+
+
+def run(options: Options) -> int:
+    """Look, and say what is wrong."""
+    _check(options)
+    if options.server:
+        from ftppool.cli.doctor import servercourse
+
+        return servercourse.run(options)
+    target = _target(options.target)
+    scope = _scope(options.target, target)
+    if options.watch is not None:
+        from ftppool.cli.doctor import watch
+
+        return watch.run(options, scope)
+    view = look(this_machine(), scope)
+    findings = judge(view)
+    return _with_probe(options, target, view, findings)
+
+
+def _with_probe(
+    options: Options, target: Target | None, view: ClientView, findings: list[Finding]
+) -> int:
+    paper = Paper(Screen(sys.stdout, color=options.color))
+    if not options.json:
+        clientpaper.write(paper, view)
+    parts: dict[str, Any] = {"client": client_json(view)}
+    code = Exit.OK
+    if options.probe is not None:
+        assert target is not None
+        from ftppool.cli.doctor import probecourse
+
+        # What is open already is written before: if the probe hangs, it is known why.
+        code, found = probecourse.run(options, target, paper, parts)
+        findings += found
+    _end(options, paper, "client", parts, findings)
+    return code if code is not Exit.OK else exit_code(findings)
+
+
+def _end(
+    options: Options,
+    paper: Paper,
+    mode: str,
+    parts: dict[str, Any],
+    findings: Iterable[Finding],
+) -> None:
+    findings = list(findings)
+    if options.json:
+        print(json.dumps(document(mode, time.time(), parts, findings), indent=2))
+        return
+    paper.heading("Findings")
+    if findings:
+        paper.findings(findings)
+    else:
+        paper.line("nothing is wrong")
+
+
+def _check(options: Options) -> None:
+    """Refuse what does not go together."""
+    client_only = {"--probe": options.probe, "--watch": options.watch, "HOST": options.target}
+    server_only = {"--config": options.config, "--log": options.log}
+    if options.server:
+        wrong = [name for name, value in client_only.items() if value is not None]
+        if wrong:
+            _usage(f"{wrong[0]} is for the client's side: leave out --server, or {wrong[0]}")
+    else:
+        wrong = [name for name, value in server_only.items() if value is not None]
+        if wrong:
+            _usage(f"{wrong[0]} is for the server's side: add --server")
+    if options.duration is not None and options.watch is None:
+        _usage("--for says how long --watch goes on: add --watch")
+    if options.probe is not None and options.watch is not None:
+        _usage("--probe and --watch do not go together: run one after the other")
+    if options.probe is not None and options.probe > MOST_PROBES:
+        _usage(f"--probe {options.probe}: at most {MOST_PROBES}, so that it harms nobody")
+    if options.probe is not None and "://" not in (options.target or ""):
+        if not _is_profile(options.target):
+            _usage("--probe needs to log in: write ftp://user@host/directory, or a profile")
+
+
+def _usage(sentence: str) -> None:
+    print(f"ftppool doctor: {sentence}", file=sys.stderr)
+    raise SystemExit(Exit.USAGE)
+
+
+def _is_profile(text: str | None) -> bool:
+    return text is not None and re.fullmatch(r"[A-Za-z][\w-]*:([^0-9\[].*)?", text) is not None
+
+
+def _target(text: str | None) -> Target | None:
+    """Read a URL; None for a bare host or nothing."""
+    if text is None or "://" not in text:
+        return None
+    return Target.parse(text)
+
+
+def _scope(text: str | None, target: Target | None) -> Scope:
+    if text is None:
+        return Scope()
+    if target is not None:
+        ports = FTP_PORTS | {target.port}
+        return Scope(name=target.host, ips=_resolve(target.host), ports=ports)
+    host, port = _host_and_port(text)
+    return Scope(name=text, ips=_resolve(host), ports=FTP_PORTS | {22 if port is None else port})
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    found = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?|([^:]+)(?::(\d{1,5}))?", text)
+    if found is None:
+        return text, None  # an IPv6 address without brackets
+    port = found[2] or found[4]
+    return found[1] or found[3], None if port is None else int(port)
+
+
+def _resolve(host: str) -> frozenset[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{host!r} cannot be resolved: {error}") from error
+    return frozenset(str(address[0]).partition("%")[0] for *_, address in found)

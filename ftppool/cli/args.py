@@ -16,7 +16,16 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 from ftppool._version import __version__
 
-__all__ = ["COMMANDS", "PASSWORD_VARIABLE", "Commands", "Options", "Parser", "count", "parse", "runner"]
+__all__ = [
+    "COMMANDS",
+    "PASSWORD_VARIABLE",
+    "Commands",
+    "Options",
+    "Parser",
+    "count",
+    "parse",
+    "runner",
+]
 
 COMMANDS = {
     "put": "ftppool.cli.put_args",

@@ -36,7 +36,7 @@ class Abilities:
 
     Attributes:
         greeting: The server's first words.
-        round_trip: Seconds for the fastest of a few NOOPs.
+        round_trip: Seconds for the fastest of a few questions for the directory.
         features: What FEAT lists.
         tls: Version and cipher of the control connection; None in clear text.
         resumes: True if data connections resume its TLS session.
@@ -71,12 +71,13 @@ class _Chaining(FileOps, Chains, Protocol):
 
 def examine(wire: Wire, target: Target, places: int) -> Abilities:
     """Try everything, on a session that nobody else uses."""
-    found = Abilities(round_trip=_round_trip(wire))
+    found = Abilities()
     if target.scheme == "sftp":
         found.channels = _channels(wire, places)
     loan = wire.lend(PATIENCE)
     try:
         files = wire.files(loan)
+        found.round_trip = _round_trip(files)
         if target.scheme != "sftp":
             _greet(found, loan)
         _Trial(found, files, loan, target).run()
@@ -120,14 +121,14 @@ def _there(files: FileOps, name: str) -> bool:
     return True
 
 
-def _round_trip(wire: Wire) -> float | None:
+def _round_trip(files: FileOps) -> float | None:
     fastest = None
-    for _ in range(ROUND_TRIPS):
-        began = time.monotonic()
-        if not wire.check(PATIENCE):
-            return fastest
-        took = time.monotonic() - began
-        fastest = took if fastest is None else min(fastest, took)
+    with contextlib.suppress(FTPPoolError):
+        for _ in range(ROUND_TRIPS):
+            began = time.monotonic()
+            files.working_directory()
+            took = time.monotonic() - began
+            fastest = took if fastest is None else min(fastest, took)
     return fastest
 
 
@@ -297,5 +298,3 @@ def _ignore(count: int) -> None:
 
 def _nothing() -> None:
     pass
-
-

@@ -29,11 +29,13 @@ class Scope:
         name: The server as the user named it; "" for all.
         ips: Its addresses; None for all servers.
         ports: Ports on which control connections end.
+        port: The one that the user named, to the exclusion of others that ftppool knows; or None.
     """
 
     name: str = ""
     ips: frozenset[str] | None = None
     ports: frozenset[int] = FTP_PORTS
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,7 @@ class _Tally:
 
 def look(machine: Machine, scope: Scope) -> ClientView:
     """Look at the connections, their processes and the slot files. Connects to nothing."""
-    views = slot_views(scope.ips)
+    views = [view for view in slot_views(scope.ips) if scope.port in (None, split(view.address)[1])]
     ports = scope.ports | {split(view.address)[1] for view in views}
     control, data = _sort(machine.connections(), scope.ips, ports)
     control, data = _sort(machine.holders([*control, *data]), scope.ips, ports)
@@ -125,8 +127,7 @@ def look(machine: Machine, scope: Scope) -> ClientView:
         _add_data(tallies, one)
     processes = {pid: machine.process(pid) for pid, _, _ in tallies if pid is not None}
     usages = [
-        _usage(tally, pid, server, processes, views)
-        for (pid, _, server), tally in tallies.items()
+        _usage(tally, pid, server, processes, views) for (pid, _, server), tally in tallies.items()
     ]
     usages.sort(key=lambda usage: (-usage.open, usage.server, usage.pid or 0))
     return ClientView(

@@ -12,6 +12,9 @@ from ftppool.cli.exits import one_line
 
 __all__ = ["write"]
 
+_HEAD = (
+    "PROCESS", "USER", "RUNS", "SERVER", "OPEN", "DEAD", "ENDED", "OTHER", "DATA", "FTPPOOL",
+)  # fmt: skip
 _ONES = ("ESTABLISHED", "CLOSE_WAIT", "TIME_WAIT")
 _WORDS = {
     "ESTABLISHED": "open: ESTABLISHED",
@@ -26,9 +29,9 @@ def write(paper: Paper, view: ClientView) -> None:
     paper.heading(f"Connections of this machine{where}")
     if view.usages:
         paper.table(
-            ("PROCESS", "USER", "RUNS", "SERVER", "OPEN", "DEAD", "ENDED", "OTHER", "DATA", "FTPPOOL"),
+            _HEAD,
             map(_usage, view.usages),
-        )  # fmt: skip
+        )
         paper.line(_legend(view))
     else:
         paper.line("none")

@@ -101,9 +101,9 @@ def _check(options: Options) -> None:
         _usage("--probe and --watch do not go together: run one after the other")
     if options.probe is not None and options.probe > MOST_PROBES:
         _usage(f"--probe {options.probe}: at most {MOST_PROBES}, so that it harms nobody")
-    if options.probe is not None and "://" not in (options.target or ""):
-        if not _is_profile(options.target):
-            _usage("--probe needs to log in: write ftp://user@host/directory, or a profile")
+    login = "://" in (options.target or "") or _is_profile(options.target)
+    if options.probe is not None and not login:
+        _usage("--probe needs to log in: write ftp://user@host/directory, or a profile")
 
 
 def _usage(sentence: str) -> None:
@@ -126,10 +126,11 @@ def _scope(text: str | None, target: Target | None) -> Scope:
     if text is None:
         return Scope()
     if target is not None:
-        ports = FTP_PORTS | {target.port}
-        return Scope(name=target.host, ips=_resolve(target.host), ports=ports)
-    host, port = _host_and_port(text)
-    return Scope(name=text, ips=_resolve(host), ports=FTP_PORTS | {22 if port is None else port})
+        ports, port = frozenset({target.port}), target.port
+        return Scope(name=target.host, ips=_resolve(target.host), ports=ports, port=port)
+    host, named = _host_and_port(text)
+    ports = FTP_PORTS | {22} if named is None else frozenset({named})
+    return Scope(name=text, ips=_resolve(host), ports=ports, port=named)
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:

@@ -11,6 +11,7 @@ are all in the beginning; those of a leak go on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,5 +72,5 @@ def growth(samples: Sequence[Sample]) -> Growth | None:
 
 def _lows(samples: Sequence[Sample]) -> list[Sample]:
     """The counts from which a rise began, at the moment before it."""
-    pairs = zip(samples, samples[1:], strict=False)
+    pairs = itertools.pairwise(samples)
     return [before for before, after in pairs if after.count > before.count]

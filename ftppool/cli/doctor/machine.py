@@ -106,6 +106,11 @@ def this_machine() -> Machine:
         from ftppool.cli.doctor.proc import ProcMachine
 
         return ProcMachine()
+    else:  # noqa: RET505 - so that type checkers see it for each platform
+        return _through_psutil()
+
+
+def _through_psutil() -> Machine:
     try:
         from ftppool.cli.doctor.psutils import PsutilMachine
     except ImportError as error:

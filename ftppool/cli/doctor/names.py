@@ -2,7 +2,7 @@
 
 Command lines hold passwords, in URLs and behind options that nobody can list in full. So what is
 shown is not what is left after a search for secrets, but only what cannot be one: the program, and
-for interpreters the script or module that they run. ``ps -fp PID`` shows the rest to who may see it.
+for interpreters the script or module that they run. ``ps -fp PID`` shows the rest to its user.
 """
 
 from __future__ import annotations

@@ -63,13 +63,16 @@ class Paper:
 
     def findings(self, found: Iterable[Finding]) -> None:
         """Write each finding with what to do about it."""
+        before: tuple[str, ...] = ()
         for finding in found:
             style, mark = _MARKS[finding.weight]
             first, *rest = self._wrapped(finding.text, "  ")
             self._screen.line(f"{self._screen.style(style, mark)} {first[2:]}")
             for line in rest:
                 self._screen.line(line)
-            for line in finding.fix:
+            fix = () if finding.fix == before else finding.fix  # once is enough
+            before = finding.fix
+            for line in fix:
                 if line.startswith("    "):
                     # To be pasted: never broken, whatever the width.
                     self._screen.line(f"    {self._screen.style('cyan', line[4:])}")

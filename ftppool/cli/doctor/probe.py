@@ -255,7 +255,7 @@ class Prober:
         return error
 
     def _learn(self, scope: Scope, hint: int | None, words: str) -> int | None:
-        """Remember what the server allows, by the rules of :meth:`ftppool.ledger.Ledger.refused`."""
+        """Remember what the server allows, by the rules of ``Ledger.refused()``."""
         if scope not in {Scope.ADDRESS, Scope.USER}:
             return None
         user = self._target.user if scope is Scope.USER else None

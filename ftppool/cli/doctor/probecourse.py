@@ -65,9 +65,7 @@ def _announce(target: Target, address: str, most: int) -> None:
     if sys.stderr is None:
         return
     where = target.directory or "the login directory"
-    files = (
-        "makes and removes a few files named ftppool-doctor-...-please-delete in " + where
-    )
+    files = "makes and removes a few files named ftppool-doctor-...-please-delete in " + where
     print(
         f"ftppool doctor: the probe logs in to {address} with at most {amount(most, 'connection')},"
         f" one after the other, {files}, and ends with the first refusal (at most"
@@ -81,15 +79,13 @@ def _no_session(error: FTPPoolError) -> Finding:
     fix: tuple[str, ...] = ()
     if isinstance(error, ServerBusy):
         fix = (
-            "No connection of the probe was open, so others have the places: see above who on this",
-            "machine, or they are left over from a run that was killed: servers count those for 5 to",
-            "20 minutes. Other machines behind the same address count, too.",
+            "No connection of the probe was open, so others have the places: see above who on",
+            "this machine, or they are left over from a run that was killed, which servers count",
+            "for 5 to 20 minutes. Other machines behind the same address count, too.",
         )
     elif os.environ.get("FTPPOOL_PASSWORD") is None:
         fix = ("The password may be in the URL, or better in FTPPOOL_PASSWORD.",)
-    return Finding(
-        code="no-session", weight=Weight.PROBLEM, text=one_line(error), fix=fix
-    )
+    return Finding(code="no-session", weight=Weight.PROBLEM, text=one_line(error), fix=fix)
 
 
 # -- findings --------------------------------------------------------------------------------------
@@ -163,8 +159,8 @@ def _of_abilities(found: Abilities) -> list[Finding]:
                 text="the server does not rename over an existing file: "
                 + found.notes.get("overwrites", ""),
                 fix=(
-                    "ftppool moves the old file aside first, so for a moment there is none; on your",
-                    "own ProFTPD:",
+                    "ftppool moves the old file aside first, so for a moment there is none; on",
+                    "your own ProFTPD:",
                     "    AllowOverwrite on",
                 ),
             )

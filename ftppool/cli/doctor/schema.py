@@ -1,4 +1,4 @@
-"""What ``--json`` writes; docs/doctor.md describes it. A change that breaks readers raises VERSION."""
+"""What ``--json`` writes, as docs/doctor.md says. What breaks its readers raises VERSION."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ftppool.cli.screen import amount
 __all__ = ["MANY", "NEARLY", "judge", "system_files"]
 
 MANY = 3
-"""Connections of one program to one server that are worth a word: hosting providers allow 2 to 5."""
+"""Connections of one program to one server that are worth a word: hosters allow 2 to 5."""
 NEARLY = 0.8
 """Part of the descriptors from which on they count as nearly used up."""
 CHURN = 20
@@ -28,9 +28,7 @@ def judge(view: ClientView) -> list[Finding]:
     """List what is wrong, worst first."""
     caps = {slots.address: slots.cap for slots in view.slots}
     found = [
-        finding
-        for usage in view.usages
-        for finding in _of_usage(usage, caps.get(usage.server))
+        finding for usage in view.usages for finding in _of_usage(usage, caps.get(usage.server))
     ]
     for slots in view.slots:
         found += _of_server(view, slots)
@@ -93,7 +91,7 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
             ),
         )
     if cap is not None:
-        yield from _of_cap(view, slots, cap, total)
+        yield from _of_cap(slots, cap, total)
     if slots.waiting:
         names = ", ".join(f"{record.name or 'process'}[{record.pid}]" for record in slots.waiting)
         yield Finding(
@@ -118,7 +116,7 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _of_cap(view: ClientView, slots: SlotView, cap: int, total: int) -> Iterator[Finding]:
+def _of_cap(slots: SlotView, cap: int, total: int) -> Iterator[Finding]:
     lesson = slots.lessons.of_all
     assert lesson is not None
     said = one_line(lesson.words)
@@ -202,5 +200,3 @@ def _unseen(view: ClientView) -> Iterator[Finding]:
             weight=Weight.UNSEEN,
             text=f"how many descriptors {names} use is for their user and root to see",
         )
-
-

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ftppool.lease import Lease as Lease
     from ftppool.oneshot import upload_batch as upload_batch
     from ftppool.pool import FTPPool as FTPPool
+    from ftppool.progress import Progress as Progress, UnderWay as UnderWay
     from ftppool.report import BatchReport as BatchReport, Outcome as Outcome, Status as Status
     from ftppool.retry import RetryPolicy as RetryPolicy
     from ftppool.session import Session as Session
@@ -61,6 +62,7 @@ _HOMES = {
     "ftppool.lease": "Lease",
     "ftppool.oneshot": "upload_batch",
     "ftppool.pool": "FTPPool",
+    "ftppool.progress": "Progress UnderWay",
     "ftppool.report": "BatchReport Outcome Status",
     "ftppool.retry": "RetryPolicy",
     "ftppool.session": "Session",
@@ -92,6 +94,7 @@ __all__ = [
     "PoolClosed",
     "PoolStats",
     "PoolTimeout",
+    "Progress",
     "RemoteRejected",
     "RetryPolicy",
     "SSHConfig",
@@ -102,6 +105,7 @@ __all__ = [
     "TLSError",
     "Target",
     "TransferError",
+    "UnderWay",
     "VerifyError",
     "WouldDeadlock",
     "__version__",

@@ -377,8 +377,8 @@ class FTPPool:
                 ``"fail"``. ``preserve_mtime``: give files the server's modification time (default
                 False). ``fsync``: wait for the disk before a file takes its name (default False).
                 ``on_downloaded``: called with each file's outcome. ``workers``, ``include``,
-                ``exclude``, ``last``, ``deadline``, ``max_failures`` and ``check`` as for
-                :func:`ftppool.upload_batch`, with patterns for the path below `local_dir`.
+                ``exclude``, ``last``, ``deadline``, ``max_failures``, ``progress`` and ``check`` as
+                for :func:`ftppool.upload_batch`, with patterns for the path below `local_dir`.
 
         Raises:
             BatchError: Files did not arrive and ``check`` is true; it has the report.
@@ -479,6 +479,11 @@ class FTPPool:
         return default if timeout is None else check_seconds("timeout", timeout, zero=True)
 
     # -- insides -----------------------------------------------------------------------------------
+
+    def _trouble(self) -> tuple[str, float]:
+        """Why there is no (further) connection, at the address that was tried last."""
+        known = self._known()
+        return known[-1][0].trouble(known[-1][1]) if known else ("", 0.0)
 
     def _known(self) -> list[tuple[Gate, Client]]:
         with self._lock:
@@ -620,8 +625,9 @@ class _Lender:
         self.policy = pool.policy
         self.resolve = pool.resolve
         self.emit = pool.emit
-        self.listening = pool._estate.on_event is not None
+        self.listening = pool._estate.listening
         self.stats = pool.stats
+        self.trouble = pool._trouble
 
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from ftppool.cli import args as arguments
-from ftppool.cli.exits import Exit, Terminated, ended_by, ended_by_signals, one_line
+from ftppool.cli.exits import Exit, Terminated, UsageError, ended_by, ended_by_signals, one_line
 
 __all__ = ["main"]
 
@@ -50,6 +50,8 @@ def _guarded(argv: Sequence[str] | None) -> int:
 
 def _failure(error: Exception) -> int:
     """Say what stopped the command: a sentence, or a traceback if it is our fault."""
+    if isinstance(error, UsageError):
+        return _say(one_line(error), Exit.USAGE)
     from ftppool.cli.exits import code_of
     from ftppool.errors import FTPPoolError
 

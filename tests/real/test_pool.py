@@ -15,7 +15,16 @@ import pytest
 
 import ftppool
 from ftppool import ConnectError, FTPPool, LeaseReturned, PoolClosed, RemoteRejected, Session
-from ftppool.events import Event, SessionClosed, SessionOpened
+from ftppool.events import (
+    Event,
+    SessionClosed,
+    SessionLent,
+    SessionOpened,
+    SessionOpening,
+    SessionReturned,
+    SessionSettled,
+    SlotWaiting,
+)
 from tests.conftest import Start
 from tests.support.relay import Relay
 from tests.support.servers import Server
@@ -31,10 +40,16 @@ def test_sessions_are_reused_and_ended_with_quit(server: Server) -> None:
         assert pool.stats().reused == 9
     census = server.wait_idle()
     assert census.connects == census.quits == 1
-    opened, closed = events
+    opened, closed = [e for e in events if isinstance(e, SessionOpened | SessionClosed)]
     assert isinstance(opened, SessionOpened)
     assert isinstance(closed, SessionClosed)
     assert closed.politely
+    kinds = [type(event) for event in events if not isinstance(event, SessionSettled)]
+    assert kinds == [
+        SlotWaiting, SessionOpening, SessionOpened, SessionLent, SessionReturned,
+        *[SessionLent, SessionReturned] * 9, SessionClosed,
+    ]  # fmt: skip
+    assert all(event.kept for event in events if isinstance(event, SessionReturned))
 
 
 def test_eight_threads_share_three_sessions(server: Server) -> None:

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from ftppool.cli import connect
 from ftppool.cli.args import Options
+from ftppool.cli.credentials import Place
 from ftppool.cli.doctor import clientpaper
 from ftppool.cli.doctor.client import FTP_PORTS, ClientView, Scope, look
 from ftppool.cli.doctor.findings import Finding, exit_code
@@ -25,29 +27,26 @@ from ftppool.target import Target
 
 __all__ = ["run"]
 
-MOST_PROBES = 10
-
 
 def run(options: Options) -> int:
     """Look, and say what is wrong."""
-    _check(options)
     if options.server:
         from ftppool.cli.doctor import servercourse
 
         return servercourse.run(options)
-    target = _target(options.target)
-    scope = _scope(options.target, target)
+    place = _place(options)
+    scope = _scope(options.target, None if place is None else place.target)
     if options.watch is not None:
         from ftppool.cli.doctor import watch
 
         return watch.run(options, scope)
     view = look(this_machine(), scope)
     findings = judge(view)
-    return _with_probe(options, target, view, findings)
+    return _with_probe(options, place, view, findings)
 
 
 def _with_probe(
-    options: Options, target: Target | None, view: ClientView, findings: list[Finding]
+    options: Options, place: Place | None, view: ClientView, findings: list[Finding]
 ) -> int:
     paper = Paper(Screen(sys.stdout, color=options.color))
     if not options.json:
@@ -55,11 +54,11 @@ def _with_probe(
     parts: dict[str, Any] = {"client": client_json(view)}
     code = Exit.OK
     if options.probe is not None:
-        assert target is not None
+        assert place is not None
         from ftppool.cli.doctor import probecourse
 
         # What is open already is written before: if the probe hangs, it is known why.
-        code, found = probecourse.run(options, target, paper, parts)
+        code, found = probecourse.run(options, place, paper, parts)
         findings += found
     _end(options, paper, "client", parts, findings)
     return code if code is not Exit.OK else exit_code(findings)
@@ -83,51 +82,22 @@ def _end(
         paper.line("nothing is wrong")
 
 
-def _check(options: Options) -> None:
-    """Refuse what does not go together."""
-    client_only = {"--probe": options.probe, "--watch": options.watch, "HOST": options.target}
-    server_only = {"--config": options.config, "--log": options.log}
-    if options.server:
-        wrong = [name for name, value in client_only.items() if value is not None]
-        if wrong:
-            _usage(f"{wrong[0]} is for the client's side: leave out --server, or {wrong[0]}")
-    else:
-        wrong = [name for name, value in server_only.items() if value is not None]
-        if wrong:
-            _usage(f"{wrong[0]} is for the server's side: add --server")
-    if options.duration is not None and options.watch is None:
-        _usage("--for says how long --watch goes on: add --watch")
-    if options.probe is not None and options.watch is not None:
-        _usage("--probe and --watch do not go together: run one after the other")
-    if options.probe is not None and options.probe > MOST_PROBES:
-        _usage(f"--probe {options.probe}: at most {MOST_PROBES}, so that it harms nobody")
-    login = "://" in (options.target or "") or _is_profile(options.target)
-    if options.probe is not None and not login:
-        _usage("--probe needs to log in: write ftp://user@host/directory, or a profile")
-
-
-def _usage(sentence: str) -> None:
-    print(f"ftppool doctor: {sentence}", file=sys.stderr)
-    raise SystemExit(Exit.USAGE)
-
-
-def _is_profile(text: str | None) -> bool:
-    return text is not None and re.fullmatch(r"[A-Za-z][\w-]*:([^0-9\[].*)?", text) is not None
-
-
-def _target(text: str | None) -> Target | None:
-    """Read a URL; None for a bare host or nothing."""
-    if text is None or "://" not in text:
+def _place(options: Options) -> Place | None:
+    """Read a URL or a profile; None for a bare host or nothing."""
+    text = options.target
+    if text is None and options.profile is not None and options.url is not None:
+        text = f"{options.profile}:"
+    elif text is None or not options.place:
         return None
-    return Target.parse(text)
+    return connect.place_of(options, text)
 
 
 def _scope(text: str | None, target: Target | None) -> Scope:
-    if text is None:
-        return Scope()
     if target is not None:
         ports, port = frozenset({target.port}), target.port
         return Scope(name=target.host, ips=_resolve(target.host), ports=ports, port=port)
+    if text is None:
+        return Scope()
     host, named = _host_and_port(text)
     ports = FTP_PORTS | {22} if named is None else frozenset({named})
     return Scope(name=text, ips=_resolve(host), ports=ports, port=named)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from typing import Any
 
-from ftppool.cli.args import Options
+from ftppool.cli import connect
+from ftppool.cli.args import PASSWORD_VARIABLE, Options
+from ftppool.cli.credentials import Place
 from ftppool.cli.doctor import advice
 from ftppool.cli.doctor.abilities import Abilities, examine, sweep
 from ftppool.cli.doctor.findings import Finding, Weight
 from ftppool.cli.doctor.paper import Paper
-from ftppool.cli.doctor.probe import AGAIN, CONNECT, CapResult, Prober, Unreachable
+from ftppool.cli.doctor.probe import AGAIN, CapResult, Prober, Unreachable
 from ftppool.cli.exits import Exit, code_of, one_line
 from ftppool.cli.screen import amount
+from ftppool.cli.settings import Level
 from ftppool.drivers.base import Timeouts
 from ftppool.drivers.choice import driver_of
-from ftppool.errors import FTPPoolError, ServerBusy
+from ftppool.errors import AuthError, FTPPoolError, ServerBusy
 from ftppool.limits.choice import limiter_of
 from ftppool.target import Target
 
@@ -30,14 +32,20 @@ FAST_CLOCK = 120.0
 
 
 def run(
-    options: Options, target: Target, paper: Paper, parts: dict[str, Any]
+    options: Options, place: Place, paper: Paper, parts: dict[str, Any]
 ) -> tuple[Exit, list[Finding]]:
     """Probe the server; the exit code is 0 unless there was no session at all."""
-    timeouts = Timeouts(connect=CONNECT, io=CONNECT, quit=3.0)
+    settings = connect.pool_options(options, place.target)
     target, driver = driver_of(
-        target, timeouts, ftp=None, ssh=None, tls=None, channels=CHANNELS, bucket=None
+        connect.with_password(options, place),
+        Timeouts(connect=options.connect_timeout, io=options.io_timeout, quit=3.0),
+        ftp=settings.get("ftp"),
+        ssh=settings.get("ssh"),
+        tls=settings.get("tls"),
+        channels=CHANNELS,
+        bucket=None,
     )
-    prober = Prober(target, driver, limiter_of("machine"), options.probe)
+    prober = Prober(target, driver, limiter_of(options.limiter), options.probe)
     _announce(target, prober.address, options.probe)
     abilities = None
     result = None
@@ -53,11 +61,12 @@ def run(
         cause = error.__cause__
         assert isinstance(cause, FTPPoolError)
         parts["probe"] = {"address": prober.address, "error": one_line(cause)}
-        return code_of([cause]), [_no_session(cause)]
+        return code_of([cause]), [_no_session(target, cause)]
     parts["probe"] = {"cap": asdict(result), "server": asdict(abilities)}
     if not options.json:
         _write(paper, result, abilities)
-    return Exit.OK, [*_of_cap(target, result), *_of_abilities(abilities)]
+    found = [*_of_cap(target, result), *_of_setting(options, result), *_of_abilities(abilities)]
+    return Exit.OK, found
 
 
 def _announce(target: Target, address: str, most: int) -> None:
@@ -75,7 +84,7 @@ def _announce(target: Target, address: str, most: int) -> None:
     )
 
 
-def _no_session(error: FTPPoolError) -> Finding:
+def _no_session(target: Target, error: FTPPoolError) -> Finding:
     fix: tuple[str, ...] = ()
     if isinstance(error, ServerBusy):
         fix = (
@@ -83,8 +92,8 @@ def _no_session(error: FTPPoolError) -> Finding:
             "this machine, or they are left over from a run that was killed, which servers count",
             "for 5 to 20 minutes. Other machines behind the same address count, too.",
         )
-    elif os.environ.get("FTPPOOL_PASSWORD") is None:
-        fix = ("The password may be in the URL, or better in FTPPOOL_PASSWORD.",)
+    elif isinstance(error, AuthError) and target.password is None:
+        fix = (f"No password was given: set {PASSWORD_VARIABLE}, or see ftppool doctor --help.",)
     return Finding(code="no-session", weight=Weight.PROBLEM, text=one_line(error), fix=fix)
 
 
@@ -115,6 +124,23 @@ def _of_cap(target: Target, result: CapResult) -> list[Finding]:
             f" {whose.get(result.scope or '', '')}; it refused one more: {said}",
             fix=advice.settings_for(target, result.cap),
             count=result.cap,
+        )
+    ]
+
+
+def _of_setting(options: Options, result: CapResult) -> list[Finding]:
+    """Compare with what the user has set."""
+    origin = options.origins["max_per_ip"]
+    if result.cap is None or origin.level is Level.DEFAULT or options.max_per_ip <= result.cap:
+        return []
+    return [
+        Finding(
+            code="set-too-high",
+            weight=Weight.PROBLEM,
+            text=f"max_per_ip is {options.max_per_ip} ({origin.words}), and {result.address} allows"
+            f" {result.cap}: each run is refused once or more before it has learned that",
+            fix=(f"    max_per_ip = {result.cap}",),
+            count=options.max_per_ip,
         )
     ]
 

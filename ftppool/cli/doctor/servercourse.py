@@ -17,6 +17,7 @@ from ftppool.cli.doctor.server import Daemon, ServerView, look
 from ftppool.cli.doctor.serververdicts import judge
 from ftppool.cli.doctor.settings import Configuration
 from ftppool.cli.screen import Screen, amount, size
+from ftppool.cli.settings import Level
 
 __all__ = ["run"]
 
@@ -28,7 +29,9 @@ ADDRESSES = 20
 
 def run(options: Options) -> int:
     """Look at the servers of this machine."""
-    view = look(this_machine(), options.config, options.log)
+    # FTPPOOL_CONFIG is for profiles: only the flag itself names a server's configuration.
+    configs = options.config if options.origins["config"].level is Level.FLAG else None
+    view = look(this_machine(), configs, options.log)
     findings = judge(view)
     if options.json:
         print(

@@ -175,8 +175,12 @@ def _from_profile(
     from ftppool.cli import profiles
     from ftppool.errors import ConfigError
 
+    if getattr(options, "server", False):
+        return  # doctor's --config then names a server's configuration
     name = _profile_of(options, origins)
     path = getattr(options, "config", None)
+    if isinstance(path, list):
+        path = path[-1]
     if name is None and path is None:
         return
     file = profiles.location() if path is None else path

@@ -177,7 +177,7 @@ def _from_profile(
 
     name = _profile_of(options, origins)
     path = getattr(options, "config", None)
-    if name is None and path is None:
+    if name is None and (path is None or getattr(options, "what", "") == "path"):
         return
     file = profiles.location() if path is None else path
     if path is None and not os.path.exists(file):
@@ -206,11 +206,13 @@ def _from_profile(
         elif key not in known:
             raise ConfigError(f"{where} is not known; {profiles.nearest(key, ['url', *known])}")
         else:
-            setting = _of_toml(known[key], where, value)
-            if key in flags and key not in origins:
+            counts = key in flags and key not in origins
+            setting = _of_toml(flags[key] if counts else known[key], where, value)
+            if counts:
                 setattr(options, key, setting)
                 origins[key] = Origin(Level.PROFILE, f"profile {name}")
     options.profile = name
+    origins.setdefault("profile", Origin(Level.FLAG, "DEST"))
     options.profile_file = file
 
 
@@ -238,7 +240,7 @@ def _profile_keys() -> dict[str, argparse.Action]:
     from ftppool.cli.args import parsers
 
     found: dict[str, argparse.Action] = {}
-    for parser in parsers(["put", "get"]).values():
+    for parser in parsers(["get", "put"]).values():
         found |= flags_of(parser)
     return {name: action for name, action in found.items() if name not in _NOT_IN_PROFILES}
 

@@ -67,7 +67,8 @@ def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, Batch
     watch = _Watch(voice, options)
     display = Display(screen, say=watch.say, closing=False)
     # A block that is redrawn and lines of JSON do not go together.
-    shown = options.progress and not options.quiet and options.log_format == "text"
+    as_json = options.json or options.log_format == "json"
+    shown = options.progress and not options.quiet and not as_json
     report: BatchReport | None
     try:
         with logged(voice, options), Follower(watch.take, lambda: None, 0.2) as follower:

@@ -223,3 +223,25 @@ def test_a_file_is_in_the_way_of_a_directory_and_the_error_says_so(
     (tmp_path / "here").touch()
     words = one_complaint(run("get", url(ftp, "out"), tmp_path / "here", env=secret(ftp)), 1)
     assert "a file is in the way of a directory" in words
+
+
+def test_a_list_that_does_not_end_is_left_at_a_signal(ftp: Server, tmp_path: Path) -> None:
+    files = make(tmp_path / "out", 2)
+    with subprocess.Popen(
+        [sys.executable, "-m", "ftppool", "put", "--files-from", "-", url(ftp)],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**secret(ftp)),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stderr is not None
+        try:
+            process.stdin.write(f"{files / '0000.txt'}\n")
+            process.stdin.flush()
+            # It is sent although the list has no end yet.
+            wait_for_files(ftp.home, 1)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code, words = process.wait(timeout=30), process.stderr.read()
+    assert code == 143, words
+    assert words.startswith("ftppool: terminated: ")
+    census = ftp.wait_idle()
+    assert census.quits == census.sessions == 1

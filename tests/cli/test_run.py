@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,10 @@ def test_a_list_that_does_not_end_is_left_at_a_signal(ftp: Server, tmp_path: Pat
             process.stdin.write(f"{files / '0000.txt'}\n")
             process.stdin.flush()
             # It is sent although the list has no end yet.
-            wait_for_files(ftp.home, 1)
+            deadline = time.monotonic() + 20
+            while not (ftp.home / "0000.txt").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
         finally:
             process.send_signal(signal.SIGTERM)
             code, words = process.wait(timeout=30), process.stderr.read()

@@ -38,6 +38,7 @@ COMMANDS = {
     "ls": "ftppool.cli.ls_args",
     "check": "ftppool.cli.check_args",
     "slots": "ftppool.cli.slots",
+    "doctor": "ftppool.cli.doctor",
     "demo": "ftppool.cli.demo_args",
     "config": "ftppool.cli.config_args",
     "completion": "ftppool.cli.completion_args",

@@ -17,8 +17,8 @@ def switch(group: Any, name: str, *, default: bool, help: str) -> None:
     action.default = default  # afterwards: Python before 3.13 would add it to the help
 
 
-def connection(parser: argparse.ArgumentParser) -> None:
-    """Add what every command that connects has."""
+def connection(parser: argparse.ArgumentParser, *, config: Any = "store") -> None:
+    """Add what every command that connects has; `config` is the action of ``--config``."""
     group = parser.add_argument_group("connection")
     add = group.add_argument
     add(
@@ -26,7 +26,7 @@ def connection(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="settings from this profile; NAME:path as DEST takes its URL too",
     )
-    add("--config", metavar="FILE", help="read profiles from this file")
+    add("--config", action=config, metavar="FILE", help="read profiles from this file")
     add("--user", metavar="NAME", help="user name, if it is not in the URL")
     add(
         "--max-per-ip",

@@ -175,24 +175,12 @@ def _from_profile(
     from ftppool.cli import profiles
     from ftppool.errors import ConfigError
 
-    name = _profile_of(options, origins)
-    path = getattr(options, "config", None)
-    if name is None and (path is None or getattr(options, "what", "") == "path"):
+    chosen = _chosen(options, origins)
+    if chosen is None:
         return
-    file = profiles.location() if path is None else path
-    if path is None and not os.path.exists(file):
-        raise ConfigError(
-            f"{name!r} is taken for a profile, and there is no {file}: write a URL such as"
-            " ftp://user@host/directory, or the profile into that file"
-        )
-    found = profiles.of_file(file)
-    if name is None:
-        return
-    if name not in found:
-        hint = profiles.nearest(name, dict(found)) if found else "it has none"
-        raise ConfigError(f"{file} has no profile {name!r}; {hint}")
+    name, file, table = chosen
     known = _profile_keys()
-    for key, value in found[name].items():
+    for key, value in table.items():
         where = f"{file}: profiles.{name}.{key}"
         if key == "password":
             raise ConfigError(
@@ -214,6 +202,36 @@ def _from_profile(
     options.profile = name
     origins.setdefault("profile", Origin(Level.FLAG, "DEST"))
     options.profile_file = file
+
+
+def _chosen(
+    options: argparse.Namespace, origins: Mapping[str, Origin]
+) -> tuple[str, str, Mapping[str, Any]] | None:
+    """The profile that is meant, its file and what it has; None for no profile."""
+    from ftppool.cli import profiles
+    from ftppool.errors import ConfigError
+
+    if getattr(options, "server", False):
+        return None  # doctor's --config then names a server's configuration
+    name = _profile_of(options, origins)
+    path = getattr(options, "config", None)
+    if isinstance(path, list):
+        path = path[-1]
+    if name is None and (path is None or getattr(options, "what", "") == "path"):
+        return None
+    file: str = profiles.location() if path is None else path
+    if path is None and not os.path.exists(file):
+        raise ConfigError(
+            f"{name!r} is taken for a profile, and there is no {file}: write a URL such as"
+            " ftp://user@host/directory, or the profile into that file"
+        )
+    found = profiles.of_file(file)
+    if name is None:
+        return None
+    if name not in found:
+        hint = profiles.nearest(name, dict(found)) if found else "it has none"
+        raise ConfigError(f"{file} has no profile {name!r}; {hint}")
+    return name, file, found[name]
 
 
 def _profile_of(options: argparse.Namespace, origins: Mapping[str, Origin]) -> str | None:

@@ -62,7 +62,7 @@ def _objection(options: Options) -> str | None:
         if not options.sources:
             return (
                 "SRC or DEST is missing: write SRC... DEST, where DEST is a URL such as"
-                " ftp://user@host/directory, or profile:path"
+                " ftp://host/directory, or profile:path"
             )
         return "-0 is for --files-from: write where the names are" if options.null else None
     if len(options.sources) > 1:

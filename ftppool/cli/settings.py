@@ -175,28 +175,12 @@ def _from_profile(
     from ftppool.cli import profiles
     from ftppool.errors import ConfigError
 
-    if getattr(options, "server", False):
-        return  # doctor's --config then names a server's configuration
-    name = _profile_of(options, origins)
-    path = getattr(options, "config", None)
-    if isinstance(path, list):
-        path = path[-1]
-    if name is None and path is None:
+    chosen = _chosen(options, origins)
+    if chosen is None:
         return
-    file = profiles.location() if path is None else path
-    if path is None and not os.path.exists(file):
-        raise ConfigError(
-            f"{name!r} is taken for a profile, and there is no {file}: write a URL such as"
-            " ftp://user@host/directory, or the profile into that file"
-        )
-    found = profiles.of_file(file)
-    if name is None:
-        return
-    if name not in found:
-        hint = profiles.nearest(name, dict(found)) if found else "it has none"
-        raise ConfigError(f"{file} has no profile {name!r}; {hint}")
+    name, file, table = chosen
     known = _profile_keys()
-    for key, value in found[name].items():
+    for key, value in table.items():
         where = f"{file}: profiles.{name}.{key}"
         if key == "password":
             raise ConfigError(
@@ -210,12 +194,44 @@ def _from_profile(
         elif key not in known:
             raise ConfigError(f"{where} is not known; {profiles.nearest(key, ['url', *known])}")
         else:
-            setting = _of_toml(known[key], where, value)
-            if key in flags and key not in origins:
+            counts = key in flags and key not in origins
+            setting = _of_toml(flags[key] if counts else known[key], where, value)
+            if counts:
                 setattr(options, key, setting)
                 origins[key] = Origin(Level.PROFILE, f"profile {name}")
     options.profile = name
+    origins.setdefault("profile", Origin(Level.FLAG, "DEST"))
     options.profile_file = file
+
+
+def _chosen(
+    options: argparse.Namespace, origins: Mapping[str, Origin]
+) -> tuple[str, str, Mapping[str, Any]] | None:
+    """The profile that is meant, its file and what it has; None for no profile."""
+    from ftppool.cli import profiles
+    from ftppool.errors import ConfigError
+
+    if getattr(options, "server", False):
+        return None  # doctor's --config then names a server's configuration
+    name = _profile_of(options, origins)
+    path = getattr(options, "config", None)
+    if isinstance(path, list):
+        path = path[-1]
+    if name is None and (path is None or getattr(options, "what", "") == "path"):
+        return None
+    file: str = profiles.location() if path is None else path
+    if path is None and not os.path.exists(file):
+        raise ConfigError(
+            f"{name!r} is taken for a profile, and there is no {file}: write a URL such as"
+            " ftp://user@host/directory, or the profile into that file"
+        )
+    found = profiles.of_file(file)
+    if name is None:
+        return None
+    if name not in found:
+        hint = profiles.nearest(name, dict(found)) if found else "it has none"
+        raise ConfigError(f"{file} has no profile {name!r}; {hint}")
+    return name, file, found[name]
 
 
 def _profile_of(options: argparse.Namespace, origins: Mapping[str, Origin]) -> str | None:
@@ -242,7 +258,7 @@ def _profile_keys() -> dict[str, argparse.Action]:
     from ftppool.cli.args import parsers
 
     found: dict[str, argparse.Action] = {}
-    for parser in parsers(["put", "get"]).values():
+    for parser in parsers(["get", "put"]).values():
         found |= flags_of(parser)
     return {name: action for name, action in found.items() if name not in _NOT_IN_PROFILES}
 

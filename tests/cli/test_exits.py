@@ -13,10 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from ftppool.cli.exits import code_of
+from ftppool.errors import AuthError, ConfigError, FTPPoolError, ServerBusy, TransferError
 from tests.cli.running import Ran, end, environment, run, start as begin
 from tests.cli.test_put import make, make_large, one_complaint, secret, url, wait_for_files
 from tests.conftest import Start
 from tests.support.servers import Server
+
+LOGIN = AuthError("530 no")
+SETTING = ConfigError("no")
+FOR_GOOD = TransferError("550 no")
+LATE = TransferError("the deadline of 1 s is over", phase="deadline", retryable=True)
+PASSING = ServerBusy("421 later")
 
 
 @pytest.fixture
@@ -220,3 +228,19 @@ def test_the_module_runs_as_well_as_the_command() -> None:
         env=environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == run("--version").out
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([LOGIN, SETTING, FOR_GOOD, LATE, PASSING], 77),
+        ([PASSING, LATE, FOR_GOOD, SETTING], 78),
+        ([PASSING, LATE, FOR_GOOD], 1),
+        ([PASSING, LATE], 10),
+        ([PASSING], 75),
+        ([], 75),
+    ],
+)
+def test_the_one_that_a_human_must_act_on_wins(errors: list[FTPPoolError], code: int) -> None:
+    assert code_of(errors) == code
+    assert code_of(reversed(errors)) == code

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,15 @@ def piped(server: Server, names: bytes, *args: str | Path, cwd: Path) -> Ran:
 
 def test_names_come_from_a_pipe_and_keep_their_directories(ftp: Server, tmp_path: Path) -> None:
     files = make(tmp_path / "out" / "deep", 3)
-    odd = files / "a\nb\udcff"
+    odd = files / "a  \u00e9 'b"
     odd.write_text("odd")
     env = {"cwd": tmp_path}
     names = b"\0".join(
-        os.fsencode(path) for path in ("out/deep/a\nb\udcff", str(files / "0000.txt"))
+        os.fsencode(path) for path in (f"out/deep/{odd.name}", str(files / "0000.txt"))
     )
     assert piped(ftp, names, "-0", **env) == Ran(0, "", "")
     assert sorted(os.listdir(ftp.home)) == ["0000.txt", "out"]
-    assert os.listdir(ftp.home / "out" / "deep") == ["a\nb\udcff"]
+    assert os.listdir(ftp.home / "out" / "deep") == [odd.name]
     assert piped(ftp, b"deep/0001.txt\r\n\n./deep/../deep/0002.txt", "out", **env) == Ran(0, "", "")
     assert sorted(os.listdir(ftp.home / "deep")) == ["0001.txt", "0002.txt"]
     words = one_complaint(piped(ftp, b"deep/0001.txt\n../secret\n", "out", **env), 78)
@@ -196,7 +197,7 @@ def test_a_journal_goes_on_where_a_run_was_killed(ftp: Server, tmp_path: Path) -
 
 
 def test_filters_conflicts_times_and_hashes(start: Start, tmp_path: Path) -> None:
-    server = start("proftpd", max_per_ip=3)
+    server = start("proftpd", max_per_ip=3, options={"DigestEngine": "on"})
     files = make(tmp_path / "out", 4)
     (files / "done.ok").touch()
     args = ("put", "--exclude", "0003*", "--last", "*.ok", "--preserve-mtime", "--verify", "hash")
@@ -223,3 +224,28 @@ def test_a_file_is_in_the_way_of_a_directory_and_the_error_says_so(
     (tmp_path / "here").touch()
     words = one_complaint(run("get", url(ftp, "out"), tmp_path / "here", env=secret(ftp)), 1)
     assert "a file is in the way of a directory" in words
+
+
+def test_a_list_that_does_not_end_is_left_at_a_signal(ftp: Server, tmp_path: Path) -> None:
+    files = make(tmp_path / "out", 2)
+    with subprocess.Popen(
+        [sys.executable, "-m", "ftppool", "put", "--files-from", "-", url(ftp)],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**secret(ftp)),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stderr is not None
+        try:
+            process.stdin.write(f"{files / '0000.txt'}\n")
+            process.stdin.flush()
+            # It is sent although the list has no end yet.
+            deadline = time.monotonic() + 20
+            while not (ftp.home / "0000.txt").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code, words = process.wait(timeout=30), process.stderr.read()
+    assert code == 143, words
+    assert words.startswith("ftppool: terminated: ")
+    census = ftp.wait_idle()
+    assert census.quits == census.sessions == 1

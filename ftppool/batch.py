@@ -140,7 +140,7 @@ class Batch:
         if self._plan.deadline is None:
             return None
         late = TransferError(
-            f"the deadline of {self._plan.deadline:g} s is over", phase="batch", retryable=True
+            f"the deadline of {self._plan.deadline:g} s is over", phase="deadline", retryable=True
         )
         timer = threading.Timer(self._plan.deadline, self._crew.give_up, (late,))
         timer.daemon = True

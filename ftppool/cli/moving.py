@@ -1,20 +1,20 @@
-"""``ftppool put``: upload files, say nothing if all went well, and say exactly what did not."""
+"""What ``put`` and ``get`` have in common: a batch, followed, reported and judged."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import logging
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
 
+from ftppool.cli import lockfile, reportfile
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.screen import Screen, amount, size
+from ftppool.cli.voice import Voice, logged
 from ftppool.display import Display, summary
-from ftppool.errors import AuthError, ConfigError, FTPPoolError
+from ftppool.errors import AuthError, ConfigError, FTPPoolError, TransferError
 from ftppool.events import (
     ConnectFailed,
     Event,
@@ -24,110 +24,117 @@ from ftppool.events import (
     SessionOpened,
     SessionRefused,
 )
-from ftppool.oneshot import upload_batch
 from ftppool.report import BatchReport, Outcome, Status
-from ftppool.sshconfig import SSHConfig
 from ftppool.target import Target
-from ftppool.tlsconfig import TLSConfig
 
-__all__ = ["run"]
+__all__ = ["Run", "Watchers", "move"]
 
 
-def run(options: Options) -> int:
-    """Upload and return the exit code.
+class Watchers(NamedTuple):
+    """Who wants to know how a batch goes."""
+
+    on_event: Callable[[Event], object]
+    progress: Display | None
+
+
+Run = Callable[[Watchers], BatchReport]
+
+
+def move(options: Options, target: Target, batch: Run) -> int:
+    """Run a batch, say what must be said and return the exit code.
+
+    Args:
+        target: Where it goes to or comes from.
+        batch: Runs it, with those who watch it.
 
     Raises:
         FTPPoolError: The batch could not even begin.
     """
-    target = _target(options.dest)
+    reportfile.check_place(options.report)
+    with lockfile.held(options.lock, options.lock_wait):
+        try:
+            code, report = _followed(options, target, batch)
+        except FTPPoolError as error:
+            done: BatchReport | None = getattr(error, "report", None)
+            _write_report(options, target, code_of([error]), error if done is None else done)
+            raise
+        return _write_report(options, target, code, report)
+
+
+def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, BatchReport | None]:
     screen = Screen(sys.stderr, color=options.color, lenient=True)
-    watch = _Watch(screen, options)
+    voice = Voice(screen, options)
+    watch = _Watch(voice, options)
     display = Display(screen, say=watch.say, closing=False)
+    # A block that is redrawn and lines of JSON do not go together.
+    shown = options.progress and not options.quiet and options.log_format == "text"
+    report: BatchReport | None
     try:
-        with _log_lines(screen, options), Follower(watch.take, lambda: None, 0.2) as follower:
-            report = _upload(options, target, follower, None if options.quiet else display)
+        with logged(voice, options), Follower(watch.take, lambda: None, 0.2) as follower:
+            report = batch(Watchers(follower, display if shown else None))
     except (KeyboardInterrupt, Terminated) as stop:
-        return _stopped(screen, watch.tally, stop)
+        report = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
+        return _stopped(voice, watch.tally, stop, report), report
     finally:
         screen.clear()
     if not report.ok:
-        return _failed(screen, report, target)
+        return _failed(voice, report, target), report
+    if not report.outcomes and options.error_on_empty:
+        return Exit.NOTHING, report
     if screen.live and display.last is not None:
         screen.line(summary(screen, display.last))
-    return Exit.OK
+    return Exit.OK, report
 
 
-def _upload(
-    options: Options, target: Target, follower: Follower, display: Display | None
-) -> BatchReport:
-    return upload_batch(
-        options.sources,
-        target,
-        max_per_ip=options.max_per_ip,
-        workers=options.workers,
-        atomic=options.atomic,
-        verify=options.verify,
-        on_conflict=options.on_conflict,
-        makedirs=options.makedirs,
-        on_event=follower,
-        progress=display,
-        check=False,
-        tls=_tls(options, target.scheme),
-        ssh=_ssh(options, target.scheme),
-    )
-
-
-def _tls(options: Options, scheme: str) -> TLSConfig | None:
-    if options.ca_file is not None and scheme in {"ftp", "sftp"}:
-        raise ConfigError(f"--ca-file is for ftps:// and ftpsi://: this is {scheme}://")
-    if options.fingerprint is not None and scheme == "ftp":
-        raise ConfigError("--fingerprint is for ftps://, ftpsi:// and sftp://: this is ftp://")
-    if scheme == "sftp" or (options.ca_file is None and options.fingerprint is None):
-        return None
-    return TLSConfig(ca_file=options.ca_file, fingerprint=options.fingerprint)
-
-
-def _ssh(options: Options, scheme: str) -> SSHConfig | None:
-    if scheme == "sftp":
-        return SSHConfig(fingerprint=options.fingerprint, accept_new=options.accept_new)
-    if options.accept_new:
-        raise ConfigError(f"--accept-new is for sftp://: this is {scheme}://")
-    return None
-
-
-def _target(url: str) -> Target:
-    """Parse the URL; a password that it does not have may be in the environment."""
-    target = Target.parse(url)
-    secret = os.environ.get(PASSWORD_VARIABLE)
-    if secret is None or target.password is not None:
-        return target
-    if "@" not in url and target.scheme != "sftp":
-        raise ConfigError(
-            f"{PASSWORD_VARIABLE} is set, but the URL names no user: write {target.scheme}://"
-            "user@host/directory, or unset the variable for anonymous FTP."
-        )
-    return dataclasses.replace(target, password=secret)
+def _write_report(
+    options: Options, target: Target, code: Exit, found: BatchReport | FTPPoolError | None
+) -> Exit:
+    """Write the report, whatever became of the batch; a report that cannot be written fails it."""
+    if options.report is None:
+        return code
+    content: dict[str, object]
+    if isinstance(found, BatchReport):
+        content = found.to_dict()
+    else:
+        content = {
+            "version": 1,
+            "ok": False,
+            "started": datetime.now(UTC).isoformat(),
+            "causes": [] if found is None else [{"message": one_line(found)}],
+            "outcomes": [],
+        }
+    content |= {"command": options.command, "target": one_line(target.url), "exit_code": int(code)}
+    try:
+        reportfile.write(options.report, content)
+    except OSError as error:
+        voice = Voice(Screen(sys.stderr, lenient=True), options)
+        voice.error(f"the report {options.report} cannot be written: {error.strerror}")
+        return code or Exit.FAILED
+    return code
 
 
 class _Watch:
     """What the user sees while it runs."""
 
-    def __init__(self, screen: Screen, options: Options) -> None:
+    def __init__(self, voice: Voice, options: Options) -> None:
         self.tally = Tally()
-        self._screen = screen
+        self._voice = voice
         self._options = options
+        self._json = reportfile.JsonLines(sys.stdout) if options.json else None
 
     def take(self, event: Event) -> None:
         self.tally.take(event)
+        if self._json is not None:
+            self._json.take(event)
         if self._options.verbose:
             words = _words(event)
             if words:
-                self._screen.line(self._screen.style("dim", words))
+                self._voice.info(words)
 
     def say(self, words: str, _progress: object) -> None:
         """Say how far it is where no block can be shown: cron hears of it only if it asks."""
         if self._options.verbose:
-            self._screen.line(f"ftppool: {words}")
+            self._voice.say("info", words)
 
 
 def _words(event: Event) -> str:
@@ -164,35 +171,33 @@ def _fate(outcome: Outcome) -> str:
     return one_line(f"{outcome.status}: {outcome.source} as {outcome.remote}{amount_sent}{notes}")
 
 
-def _failed(screen: Screen, report: BatchReport, target: Target) -> int:
+def _failed(voice: Voice, report: BatchReport, target: Target) -> Exit:
     """Say what did not arrive and why, one line each, and a last one that counts."""
     errors: list[FTPPoolError] = list(report.causes)
     for cause in report.causes:
-        screen.line(f"ftppool: {one_line(cause)}")
+        voice.error(f"{one_line(cause)}")
     for outcome in report.failed:
         if outcome.error is not None:
             errors.append(_of_file(outcome.error))
         words = _naming(outcome.source, one_line(outcome.error or "failed"))
         if outcome.left_behind:
             words += f" (left behind: {one_line(outcome.left_behind)})"
-        screen.line(f"ftppool: {words}")
+        voice.error(f"{words}")
     code = code_of(errors)
     if target.password is None and any(isinstance(error, AuthError) for error in errors):
-        screen.line(f"ftppool: no password was given; set {PASSWORD_VARIABLE}")
+        voice.error(f"no password was given; set {PASSWORD_VARIABLE}, or write --password-file")
     again = "; run it again" if code is Exit.AGAIN else ""
-    screen.line(f"ftppool: {_count(report)}{again}")
+    voice.error(f"{_count(report)}{again}")
     return code
 
 
 def _of_file(error: FTPPoolError) -> FTPPoolError:
     """A bad name of one file is no bad setting: that file has failed, and no more."""
-    from ftppool.errors import ConfigError, TransferError
-
     return TransferError(str(error)) if isinstance(error, ConfigError) else error
 
 
 def _count(report: BatchReport) -> str:
-    arrived = len(report.uploaded) + len(report.skipped)
+    arrived = _arrived(report)
     lost = {
         "failed": len(report.failed),
         "broken off": len(report.interrupted),
@@ -202,6 +207,10 @@ def _count(report: BatchReport) -> str:
     return f"{arrived:,} of {len(report.outcomes):,} files arrived{parts}"
 
 
+def _arrived(report: BatchReport) -> int:
+    return sum(outcome.ok for outcome in report.outcomes)
+
+
 def _naming(name: str, words: str) -> str:
     """Put a name before the words about it, unless they name it themselves."""
     if one_line(name) in words or repr(name)[1:-1] in words:
@@ -209,15 +218,19 @@ def _naming(name: str, words: str) -> str:
     return f"{one_line(name)}: {words}"
 
 
-def _stopped(screen: Screen, tally: Tally, stop: KeyboardInterrupt | Terminated) -> int:
+def _stopped(
+    voice: Voice,
+    tally: Tally,
+    stop: KeyboardInterrupt | Terminated,
+    report: BatchReport | None,
+) -> Exit:
     """Say in one line how far it came and how its sessions ended."""
-    report: BatchReport | None = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
     word, code = ended_by(stop)
     if report is None:
         counts = f"{amount(tally.done, 'file')} done"
     else:
         # No total: the input was read only so far ahead.
-        arrived = amount(len(report.uploaded) + len(report.skipped), "file")
+        arrived = amount(_arrived(report), "file")
         failed = f", {len(report.failed):,} failed" if report.failed else ""
         counts = f"{arrived} arrived{failed}, {len(report.interrupted)} broken off"
         left = [one_line(outcome.left_behind) for outcome in report.outcomes if outcome.left_behind]
@@ -225,33 +238,6 @@ def _stopped(screen: Screen, tally: Tally, stop: KeyboardInterrupt | Terminated)
     ends = "all sessions ended politely"
     if tally.cut or tally.sessions:
         ends = f"{tally.quits} of {amount(tally.opened, 'session')} ended politely"
-    screen.clear()
-    screen.line(f"ftppool: {word}: {counts}; {ends}")
+    voice.screen.clear()
+    voice.error(f"{word}: {counts}; {ends}")
     return code
-
-
-class _Lines(logging.Handler):
-    """Writes the library's warnings above the live line."""
-
-    def __init__(self, screen: Screen) -> None:
-        super().__init__(logging.WARNING)
-        self._screen = screen
-
-    def emit(self, record: logging.LogRecord) -> None:
-        event = getattr(record, "ftppool_event", None)
-        if event is not None and not event.startswith("Lea"):
-            return  # of a file or session: said at the end, or with --verbose
-        self._screen.line(f"ftppool: {one_line(record.getMessage().removeprefix('ftppool: '))}")
-
-
-@contextlib.contextmanager
-def _log_lines(screen: Screen, options: Options) -> Iterator[None]:
-    log = logging.getLogger("ftppool")
-    handler: logging.Handler = logging.NullHandler() if options.quiet else _Lines(screen)
-    before, log.propagate = log.propagate, False
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.propagate = before

@@ -53,5 +53,5 @@ class _Fielded(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-log: _Fielded = _Fielded(logging.getLogger("ftppool"), {})
+log: logging.LoggerAdapter[logging.Logger] = _Fielded(logging.getLogger("ftppool"), {})
 """The logger of the library; its methods take the fields by name."""

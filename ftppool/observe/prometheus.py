@@ -58,10 +58,10 @@ try:
     )
     from prometheus_client.metrics_core import GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "ftppool.observe.prometheus needs prometheus_client: pip install 'ftppool[prometheus]'"
-    ) from error
+    ) from _missing
 
 if TYPE_CHECKING:
     from ftppool.pool import FTPPool

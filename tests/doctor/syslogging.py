@@ -13,14 +13,13 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import install
-from tests.support.backend import HOST, PASSWORD_HASH, USER
+from tests.support.backend import HOST, PASSWORD_HASH, USER, Spec, Supervised
 from tests.support.processes import claim_ports
 
 DEVICES = ("null", "zero", "random", "urandom")
@@ -34,38 +33,35 @@ class LoggingPure:
     syslog: Path
     settings: Path
     """Its settings in the way of Debian: a folder with a file for each."""
-    pid: int
 
 
 @contextmanager
 def pure_ftpd(folder: Path, settings: dict[str, str], *switches: str) -> Iterator[LoggingPure]:
     """Start it with switches; `settings` are only written down, as Debian's wrapper would."""
+    home, conf = folder / "home", folder / "conf"
+    for new in (home, conf):
+        new.mkdir()
+    home.chmod(0o777)
     ports = claim_ports(None)
+    for name, value in ({"Bind": f"{HOST},{ports.listen}"} | settings).items():
+        (conf / name).write_text(f"{value}\n")
+    program, unshare = install.find("pure-ftpd"), shutil.which("unshare")
+    assert program is not None
+    assert unshare is not None
+    command = [
+        str(program), "-S", f"{HOST},{ports.listen}", "-l", f"puredb:{_database(folder)}",
+        "-H", "-E", "-g", str(folder / "pid"), *switches,
+    ]  # fmt: skip
+    inside = f"{_devices(folder)} && exec {shlex.join(command)}"
     with ports.claim, _syslog(folder) as syslog:
-        port = ports.listen
-        program = install.find("pure-ftpd")
-        unshare = shutil.which("unshare")
-        assert program is not None
-        assert unshare is not None
-        command = [
-            str(program), "-S", f"{HOST},{port}", "-l", f"puredb:{_database(folder)}",
-            "-H", "-E", "-g", str(folder / "pid"), *switches,
-        ]  # fmt: skip
-        process = subprocess.Popen(
-            [unshare, "-m", "/bin/sh", "-c", f"{_devices(folder)} && exec {shlex.join(command)}"],
-            env=install.environment(),
-            stdin=subprocess.DEVNULL,
+        server = Supervised(
+            Spec(ports, home, folder), [unshare, "-m", "/bin/sh", "-c", inside], counted="asked"
         )
         try:
-            _wait_for(port)
-            conf = folder / "conf"
-            conf.mkdir()
-            for name, value in ({"Bind": f"{HOST},{port}"} | settings).items():
-                (conf / name).write_text(f"{value}\n")
-            yield LoggingPure(port, syslog, conf, process.pid)
+            server.ready()
+            yield LoggingPure(ports.listen, syslog, conf)
         finally:
-            process.terminate()
-            process.wait(20)
+            server.stop()
 
 
 @contextmanager
@@ -101,11 +97,10 @@ def _devices(folder: Path) -> str:
 
 
 def _database(folder: Path) -> Path:
-    home = folder / "home"
-    home.mkdir()
-    home.chmod(0o777)
     passwords, database = folder / "passwd", folder / "users.pdb"
-    passwords.write_text(f"{USER}:{PASSWORD_HASH}:65534:65534::{home}/./" + ":" * 12 + "\n")
+    passwords.write_text(
+        f"{USER}:{PASSWORD_HASH}:65534:65534::{folder / 'home'}/./" + ":" * 12 + "\n"
+    )
     tool = install.find("pure-pw")
     assert tool is not None
     subprocess.run(
@@ -117,14 +112,3 @@ def _database(folder: Path) -> Path:
         timeout=20,
     )
     return database
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 20
-    wanted = f"0100007F:{port:04X}"
-    while time.monotonic() < deadline:
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-        if any(row[1] == wanted and row[3] == "0A" for row in rows):
-            return
-        time.sleep(0.01)
-    raise AssertionError("pure-ftpd does not listen")

@@ -45,7 +45,7 @@ _OPTIONS = {
         "maxclientsnumber",
         Meaning(
             "connections of all clients; one more gets '421 N users (the maximum) are already"
-            " logged in'",
+            " logged in', which is not logged",
             "50",
         ),
     ),

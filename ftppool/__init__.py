@@ -5,6 +5,18 @@
     from ftppool import upload_batch
 
     upload_batch(["report.csv", "photos"], "ftp://user:secret@host/inbox", max_per_ip=3)
+
+What to read first::
+
+    help(ftppool.upload_batch)     send files in one call
+    help(ftppool.FTPPool)          sessions, uploads and downloads
+    help(ftppool.Session)          one file API for FTP, FTPS and SFTP
+    help(ftppool.BatchReport)      what became of each file
+    help("ftppool.errors")         the tree of all exceptions
+    help("ftppool.passwords")      passwords from files, commands, netrc, keyring
+    help("ftppool.ftplib")         a stand-in for the standard module
+
+What is not in ``ftppool`` itself or in those modules is an inside of it, and may change.
 """
 
 from __future__ import annotations

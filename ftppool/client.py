@@ -86,6 +86,7 @@ class Client(Tenant):
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
         listening: What :attr:`Estate.listening` was when last asked: each lease asks this one.
+        broken_off: True once its opens have no more time: none of them may go on.
         done: Rung whenever something of this pool may have ended.
         relieve: Called, without any lock, by a borrower who has waited for a while.
     """
@@ -98,6 +99,7 @@ class Client(Tenant):
     check_after_idle: float
     alternatives: bool = False
     listening: bool = False
+    broken_off: bool = False
     done: Bell = field(default_factory=Bell)
     relieve: Callable[[], object] = lambda: None
 

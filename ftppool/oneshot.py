@@ -63,7 +63,8 @@ def upload_batch(
     Args:
         files: Paths, or ``(source, remote_path)`` pairs; a source is a path, bytes, or a callable
             that opens a binary file. A directory goes with everything below it under its own name,
-            as with ``cp -r``; ``.`` and ``dir/`` mean the contents.
+            as with ``cp -r``; ``.`` and ``dir/`` mean the contents. A ``remote_path`` is sent
+            as it is: if it is absolute or has ``..``, it may lead out of the target's directory.
         target: ``"ftp://user:password@host/directory"``; the path is relative to the login
             directory, ``//x`` is absolute.
         max_per_ip: Connections that the server may see at any instant (default 2).

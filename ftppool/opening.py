@@ -50,7 +50,11 @@ class _Watch:
         self._slot = slot
 
     def connecting(self, sock: socket.socket) -> None:
+        client, begun = client_of(self._slot), self._slot in self._opener.connecting
+        # First this and then the look: break_off() does both the other way round.
         self._opener.connecting[self._slot] = sock
+        if client.broken_off or (client.closed and not begun):
+            raise OpenFailed(Reply(Phase.CONNECT, None, "the pool was closed"))
 
     def greeted(self) -> None:
         board = self._opener.board
@@ -351,7 +355,8 @@ class Opener:
                 )
 
     def break_off(self, client: Client) -> None:
-        """Cut the opens of a pool that are under way."""
+        """Cut the opens of a pool that are under way, and those about to begin."""
+        client.broken_off = True
         with self.board.lock:
             connecting = list(self.connecting.items())
         shut_down([sock for slot, sock in connecting if slot.tenant is client])

@@ -464,26 +464,16 @@ class FTPPool:
         state = "closed" if self._closed else f"{stats.leased} leased, {stats.idle} idle"
         return f"<FTPPool {self._target} max_per_ip={self._max_per_ip}: {state}>"
 
-    # -- what the batch asks for (see batch.Lender) ------------------------------------------------
-
-    def emit(self, event: Event) -> None:
-        """Tell the listener; its errors are logged and go no further."""
-        self._estate.emit(event)
-
-    def resolve(self, path: str) -> str:
-        """Turn a path relative to the target's directory into one that the server takes."""
-        return self._target.resolve(path)
-
-    @staticmethod
-    def _or_default(timeout: float | None, default: float) -> float:
-        return default if timeout is None else check_seconds("timeout", timeout, zero=True)
-
     # -- insides -----------------------------------------------------------------------------------
 
     def _trouble(self) -> tuple[str, float]:
         """Why there is no (further) connection, at the address that was tried last."""
         known = self._known()
         return known[-1][0].trouble(known[-1][1]) if known else ("", 0.0)
+
+    @staticmethod
+    def _or_default(timeout: float | None, default: float) -> float:
+        return default if timeout is None else check_seconds("timeout", timeout, zero=True)
 
     def _known(self) -> list[tuple[Gate, Client]]:
         with self._lock:
@@ -623,8 +613,8 @@ class _Lender:
         self._caller = caller
         self.name = pool.name
         self.policy = pool.policy
-        self.resolve = pool.resolve
-        self.emit = pool.emit
+        self.resolve = pool._target.resolve
+        self.emit = pool._estate.emit
         self.listening = pool._estate.listening
         self.stats = pool.stats
         self.trouble = pool._trouble

@@ -37,10 +37,11 @@ def run(options: Options) -> int:
     Raises:
         FTPPoolError: There was no login.
     """
-    target = connect.target_of(options, options.dest)
+    place = connect.place_of(options, options.dest)
+    target = place.target
     pool_options = connect.pool_options(options, target)
-    whole = connect.with_password(options, target)
-    source = source_of(options, target)
+    whole = connect.with_password(options, place)
+    source = source_of(options, place)
     facts: Facts = {
         "target": target.url,
         "user": whole.user,

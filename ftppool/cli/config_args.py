@@ -26,6 +26,7 @@ def add(commands: Commands, common: Parser) -> None:
         allow_abbrev=False,
     )
     config.set_defaults(places="dest")
+    config.mix()
     config.add_argument("what", choices=("show", "path"), metavar="WHAT", help="show or path")
     config.add_argument("dest", nargs="?", metavar="DEST", help="a URL, or profile:path")
     flags.batch(config, verify=("size", "hash", "none"), listed="names", before="where it goes")

@@ -59,7 +59,8 @@ def _wait_for(file: int, path: str, wait: float) -> None:
     while not _try(file, path):
         left = deadline - time.monotonic()
         if left <= 0:
-            holder = os.pread(file, 20, 0).decode("ascii", "replace").strip()
+            os.lseek(file, 0, os.SEEK_SET)
+            holder = os.read(file, 20).decode("ascii", "replace").strip()
             who = f"process {holder}" if holder.isdigit() else "a process"
             waited = f" after {wait:g} s" if wait else ""
             raise Locked(f"another run ({who}) still holds the lock {path}{waited}; run it again")
@@ -69,8 +70,9 @@ def _wait_for(file: int, path: str, wait: float) -> None:
 def _write(file: int, text: str) -> None:
     # Only for people; a full disk is no reason not to run.
     with contextlib.suppress(OSError):
+        os.lseek(file, 0, os.SEEK_SET)
         os.ftruncate(file, 0)
-        os.pwrite(file, text.encode(), 0)
+        os.write(file, text.encode())
 
 
 def _try(file: int, path: str) -> bool:

@@ -54,9 +54,11 @@ def move(options: Options, target: Target, batch: Run) -> int:
     with lockfile.held(options.lock, options.lock_wait):
         try:
             code, report = _followed(options, target, batch)
-        except FTPPoolError as error:
+        except Exception as error:
             done: BatchReport | None = getattr(error, "report", None)
-            _write_report(options, target, code_of([error]), error if done is None else done)
+            ours = isinstance(error, FTPPoolError | OSError)
+            code = code_of([error]) if ours else Exit.BUG
+            _write_report(options, target, code, error if done is None else done)
             raise
         return _write_report(options, target, code, report)
 
@@ -67,7 +69,8 @@ def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, Batch
     watch = _Watch(voice, options)
     display = Display(screen, say=watch.say, closing=False)
     # A block that is redrawn and lines of JSON do not go together.
-    shown = options.progress and not options.quiet and options.log_format == "text"
+    as_json = options.json or options.log_format == "json"
+    shown = options.progress and not options.quiet and not as_json
     report: BatchReport | None
     try:
         with logged(voice, options), Follower(watch.take, lambda: None, 0.2) as follower:
@@ -87,7 +90,7 @@ def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, Batch
 
 
 def _write_report(
-    options: Options, target: Target, code: Exit, found: BatchReport | FTPPoolError | None
+    options: Options, target: Target, code: Exit, found: BatchReport | Exception | None
 ) -> Exit:
     """Write the report, whatever became of the batch; a report that cannot be written fails it."""
     if options.report is None:

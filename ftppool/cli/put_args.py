@@ -60,7 +60,10 @@ def add(commands: Commands, common: Parser) -> None:
 def _objection(options: Options) -> str | None:
     if options.files_from is None:
         if not options.sources:
-            return "the following arguments are required: SRC, DEST (or --files-from)"
+            return (
+                "SRC or DEST is missing: write SRC... DEST, where DEST is a URL such as"
+                " ftp://host/directory, or profile:path"
+            )
         return "-0 is for --files-from: write where the names are" if options.null else None
     if len(options.sources) > 1:
         return "with --files-from write at most one SRC: the directory that the names are in"

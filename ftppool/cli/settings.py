@@ -7,15 +7,16 @@ The names are mechanical: ``--max-per-ip`` is ``FTPPOOL_MAX_PER_IP`` in the envi
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from ftppool.cli.exits import UsageError
 from ftppool.cli.kinds import Kind
 
-__all__ = ["PREFIX", "Level", "Origin", "flags_of", "open_up", "resolve", "twins"]
+__all__ = ["PREFIX", "Level", "Origin", "flags_of", "open_up", "resolve", "strangers", "twins"]
 
 PREFIX = "FTPPOOL_"
 _OTHERS = {"FTPPOOL_PASSWORD", "FTPPOOL_STATE_DIR"}
@@ -180,9 +181,14 @@ def _from_profile(
     path = getattr(options, "config", None)
     if isinstance(path, list):
         path = path[-1]
-    if name is None and path is None:
+    if name is None and (path is None or getattr(options, "what", "") == "path"):
         return
     file = profiles.location() if path is None else path
+    if path is None and not os.path.exists(file):
+        raise ConfigError(
+            f"{name!r} is taken for a profile, and there is no {file}: write a URL such as"
+            " ftp://user@host/directory, or the profile into that file"
+        )
     found = profiles.of_file(file)
     if name is None:
         return
@@ -204,11 +210,13 @@ def _from_profile(
         elif key not in known:
             raise ConfigError(f"{where} is not known; {profiles.nearest(key, ['url', *known])}")
         else:
-            setting = _of_toml(known[key], where, value)
-            if key in flags and key not in origins:
+            counts = key in flags and key not in origins
+            setting = _of_toml(flags[key] if counts else known[key], where, value)
+            if counts:
                 setattr(options, key, setting)
                 origins[key] = Origin(Level.PROFILE, f"profile {name}")
     options.profile = name
+    origins.setdefault("profile", Origin(Level.FLAG, "DEST"))
     options.profile_file = file
 
 
@@ -236,7 +244,7 @@ def _profile_keys() -> dict[str, argparse.Action]:
     from ftppool.cli.args import parsers
 
     found: dict[str, argparse.Action] = {}
-    for parser in parsers(["put", "get"]).values():
+    for parser in parsers(["get", "put"]).values():
         found |= flags_of(parser)
     return {name: action for name, action in found.items() if name not in _NOT_IN_PROFILES}
 
@@ -287,20 +295,25 @@ def _settle_rivals(
         setattr(options, second, False)
 
 
-def strangers(environ: Mapping[str, str], known: Sequence[argparse.ArgumentParser]) -> list[str]:
+def strangers(options: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
     """Say which variables look like ours and are not, if they are near one that is."""
+    ours = _OTHERS | {PREFIX + dest.upper() for dest in options.origins}
+    asked = sorted(name for name in environ if name.startswith(PREFIX) and name not in ours)
+    if not asked:
+        return []
+    import difflib
+
+    from ftppool.cli.args import parsers
+
     names = _OTHERS | {
         twin
-        for parser in known
+        for parser in parsers().values()
         for action in flags_of(parser).values()
         for _, twin in twins(action)
     }
     said = []
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in names:
-            import difflib
-
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-            if near:
-                said.append(f"{name} is not known; did you mean {near[0]}?")
+    for name in asked:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+        if near and near[0] != name:
+            said.append(f"{name} is not known; did you mean {near[0]}?")
     return said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +11,18 @@ from ftppool.cli.args import Options
 from ftppool.cli.exits import one_line
 from ftppool.cli.screen import Screen
 
-__all__ = ["Voice", "logged"]
+__all__ = ["Voice", "line_of", "logged"]
+
+
+def line_of(level: str, words: str, when: float | None = None, *, json: bool) -> str:
+    """Write a line for stderr, as text or as JSON."""
+    if not json:
+        return f"ftppool: {words}"
+    from json import dumps
+
+    time = datetime.now(UTC) if when is None else datetime.fromtimestamp(when, UTC)
+    stamp = time.isoformat(timespec="milliseconds")
+    return dumps({"time": stamp, "level": level, "message": words})
 
 
 class Voice:
@@ -40,12 +50,7 @@ class Voice:
 
     def say(self, level: str, words: str, when: float | None = None) -> None:
         """Say something, of a level and a time (seconds since the epoch)."""
-        if not self._json:
-            self.screen.line(f"ftppool: {words}")
-            return
-        time = datetime.now(UTC) if when is None else datetime.fromtimestamp(when, UTC)
-        stamp = time.isoformat(timespec="milliseconds")
-        self.screen.line(json.dumps({"time": stamp, "level": level, "message": words}))
+        self.screen.line(line_of(level, words, when, json=self._json))
 
 
 class _Lines(logging.Handler):

@@ -15,7 +15,8 @@ password:
 settings:
   --max-per-ip is FTPPOOL_MAX_PER_IP in the environment and max_per_ip in a
   profile ([profiles.NAME] in the file that 'ftppool config path' prints); so it
-  is for every flag. A flag goes before the environment, that before the profile.
+  is for every flag. A flag goes before the environment, and that before a
+  profile.
   'ftppool config show DEST' shows each setting and where it comes from.
 """
 

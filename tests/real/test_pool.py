@@ -200,6 +200,39 @@ def test_close_fails_those_who_wait_at_once(start: Start) -> None:
     closing.join()
 
 
+def test_no_connect_begins_after_close() -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def password() -> str:
+        asked.set()
+        go.wait(30)
+        return "secret"
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pool = FTPPool(f"ftp://me@127.0.0.1:{listener.getsockname()[1]}", password=password)
+        told: list[Exception] = []
+
+        def wait() -> None:
+            try:
+                pool.acquire()
+            except PoolClosed as closed:
+                told.append(closed)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert asked.wait(30)
+        report = pool.close(timeout=0.2)
+        assert (report.clean, report.still_running) == (False, 1)
+        go.set()
+        waiting.join(30)
+        assert told
+        while pool.stats().opening:
+            time.sleep(0.01)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
 def test_every_call_ends_although_the_peer_is_silent(start: Start, tmp_path: Path) -> None:
     server = start("pyftpdlib")
     with Relay(server.port, workdir=tmp_path) as relay:

@@ -81,7 +81,8 @@ def resolve(
         else:
             _from_environment(options, origins, dest, action, environ)
     options.url = None
-    if "profile" in flags:
+    # With --server, doctor's --config names a server's configuration.
+    if "profile" in flags and not getattr(options, "server", False):
         _from_profile(options, origins, flags)
     for dest, default in defaults.items():
         if dest not in origins:
@@ -175,12 +176,8 @@ def _from_profile(
     from ftppool.cli import profiles
     from ftppool.errors import ConfigError
 
-    if getattr(options, "server", False):
-        return  # doctor's --config then names a server's configuration
     name = _profile_of(options, origins)
-    path = getattr(options, "config", None)
-    if isinstance(path, list):
-        path = path[-1]
+    path = _config_of(options)
     if name is None and (path is None or getattr(options, "what", "") == "path"):
         return
     file = profiles.location() if path is None else path
@@ -218,6 +215,12 @@ def _from_profile(
     options.profile = name
     origins.setdefault("profile", Origin(Level.FLAG, "DEST"))
     options.profile_file = file
+
+
+def _config_of(options: argparse.Namespace) -> str | None:
+    """The file of profiles that was named; doctor takes several files, for servers."""
+    path: str | list[str] | None = getattr(options, "config", None)
+    return path[-1] if isinstance(path, list) else path
 
 
 def _profile_of(options: argparse.Namespace, origins: Mapping[str, Origin]) -> str | None:

@@ -141,20 +141,27 @@ def test_a_real_proftpd_names_each_of_its_limits(
     assert daemon_of(document, server.port)["command"] == "proftpd"
 
 
-def test_bans_and_connection_rates_of_proftpd_are_told_apart(start: Start, tmp_path: Path) -> None:
+def test_a_ban_of_proftpd_is_told_from_its_limit(start: Start, tmp_path: Path) -> None:
     bans = {
         "BanEngine": "on",
         "BanTable": tmp_path / "bans",
         "BanOnEvent": 'MaxConnectionsPerHost 2/00:01:00 00:01:00 "you are banned"',
-        "MaxConnectionRate": "4 60",
     }
     server = start("proftpd", max_per_ip=1, options=bans)
-    path = folder_of(tmp_path, "proftpd") / "proftpd.conf"
     with full(server.port, server.user, 1, 4):
-        _, document = look("--config", path)
+        document = look("--config", folder_of(tmp_path, "proftpd") / "proftpd.conf")[1]
     counts = {one["limit"]: one["count"] for one in document["server"]["log"]["by_address"]}
-    assert counts == {"MaxConnectionsPerHost": 1, "ban": 1, "MaxConnectionRate": 1}
+    # The refusal that brings the ban is not logged as one.
+    assert counts == {"MaxConnectionsPerHost": 1, "ban": 2}
     assert "ftpdctl permit host ADDRESS" in str(of_code(document, "refusals"))
+
+
+def test_a_connection_rate_of_proftpd_is_a_limit_too(start: Start, tmp_path: Path) -> None:
+    server = start("proftpd", options={"MaxConnectionRate": "1 60"})
+    with full(server.port, server.user, 1, 3):
+        document = look("--config", folder_of(tmp_path, "proftpd") / "proftpd.conf")[1]
+    [found] = document["server"]["log"]["by_address"]
+    assert found == {"address": "not logged", "limit": "MaxConnectionRate", "count": 3}
 
 
 def test_a_real_pure_ftpd_is_read_from_its_settings_and_from_syslog(tmp_path: Path) -> None:

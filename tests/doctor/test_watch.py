@@ -126,6 +126,13 @@ def test_ctrl_c_on_a_terminal_ends_it_politely_with_a_summary(start: Start, tmp_
         assert "Traceback" not in shown
 
 
+def test_the_host_may_follow_the_flag_without_a_number(start: Start) -> None:
+    server = start("vsftpd")
+    ran = running.run("doctor", "--for", "0.1", "--watch", f"{server.host}:{server.port}")
+    assert ran.code == 0
+    assert f"Connections of this machine to {server.host}:{server.port}, every 2 s" in ran.out
+
+
 def test_sigterm_ends_it_with_a_summary_and_143(start: Start) -> None:
     server = start("vsftpd")
     watching = Watching(server)

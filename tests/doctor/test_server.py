@@ -132,7 +132,7 @@ def test_a_real_proftpd_names_each_of_its_limits(
         ran, document = look("--config", path)
     assert ran.code == 1
     log = document["server"]["log"]
-    assert {"address": who, "limit": limit, "count": 2} in log["by_address"]
+    assert log["by_address"] == [{"address": who, "limit": limit, "count": 2}]
     [finding] = [one for one in of_code(document, "refusals") if f"by {limit}" in one["text"]]
     assert any(line.startswith(f"{limit} ") for line in finding["paste"])
     assert "systemctl restart proftpd" in finding["paste"]

@@ -270,7 +270,7 @@ def test_ctrl_c_on_a_terminal(ftp: Server, tmp_path: Path) -> None:
     ran = run_on_terminal("put", files, url(ftp), env=secret(ftp), interrupt_at="2 of 2 sessions")
     assert ran.code == 130
     assert "Traceback" not in ran.out
-    assert ran.screens()[-1][-1].startswith("ftppool: interrupted: ")
+    assert ran.screens()[-1][0].startswith("ftppool: interrupted: ")
     census = ftp.wait_idle()
     assert census.quits == census.sessions == 2
 

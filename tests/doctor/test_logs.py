@@ -54,6 +54,19 @@ def test_proftpd_names_its_directives(tmp_path: Path) -> None:
     }
 
 
+def test_a_log_of_replies_tells_of_refusals_in_whatever_format(tmp_path: Path) -> None:
+    said = "530 Sorry, the maximum number of clients (3) for this user are already connected."
+    found = read(
+        tmp_path / "extended.log",
+        f"28416 PASS {said}\n28416 USER 331 Password required for u\n"
+        f'192.0.2.7 UNKNOWN u [28/Nov/2026:10:33:05 +0000] "PASS (hidden)" {said}\n',
+    )
+    assert found.refusals == {
+        ("unknown", "not logged", "reply 530"): 1,
+        ("2026-11-28 10:00", "192.0.2.7", "reply 530"): 1,
+    }
+
+
 @pytest.mark.parametrize(
     "stamp",
     [

@@ -122,7 +122,7 @@ def test_nothing_of_ours_is_logged_without_the_fields() -> None:
         for path in package.rglob("*.py")
         if "getLogger(" in path.read_text().replace(others, "")
     ]
-    assert sorted(asking) == ["logs.py", "voice.py"]  # the second only adds a handler
+    assert sorted(asking) == ["logs.py", "put.py"]  # the second only adds a handler
 
 
 def test_a_record_that_says_nothing_has_all_fields_too(caplog: pytest.LogCaptureFixture) -> None:

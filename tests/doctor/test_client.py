@@ -298,6 +298,21 @@ def _on_narrow_terminal(*args: str) -> str:
     return output.decode().replace("\r\n", "\n")
 
 
+def test_an_alias_of_the_ssh_configuration_leads_to_its_host(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("openssh")
+    config = Path(os.environ["HOME"]) / ".ssh" / "config"
+    config.write_text(f"Host backup\n  HostName 127.0.0.1\n  Port {server.port}\n")
+    config.chmod(0o600)
+    with FTPPool(server.url, max_per_ip=1) as pool, pool.sftp():
+        ran = run("doctor", "sftp://backup", "--json")
+        assert not ran.err
+        document = json.loads(ran.out)
+        [usage] = [u for u in document["client"]["connections"] if u["pid"]]
+        assert (usage["server"], usage["ftppool_slots"]) == (place(server), 1)
+
+
 def test_a_password_in_a_url_is_never_repeated(start: Start, tmp_path: Path) -> None:
     server = start("proftpd")
     with program(tmp_path, "leak.py", LEAK, *leak(server, 4)) as script:

@@ -261,6 +261,18 @@ def test_without_rights_the_limits_are_shown_and_what_is_not_is_said(
     assert "cannot be read: Permission denied" in str(of_code(document, "unseen"))
 
 
+def test_the_file_of_profiles_is_not_taken_for_that_of_a_server(
+    start: Start, tmp_path: Path
+) -> None:
+    start("vsftpd", max_per_ip=3)
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text('[profiles.backup]\nurl = "ftp://me@host"\n')
+    ran = run("doctor", "--server", "--json", env={"FTPPOOL_CONFIG": str(profiles)})
+    kinds = [one["kind"] for one in json.loads(ran.out)["server"]["configurations"]]
+    assert "vsftpd" in kinds
+    assert not ran.err
+
+
 def test_people_get_tables_and_no_line_of_a_log(start: Start, tmp_path: Path) -> None:
     server: Server = start("vsftpd", max_per_ip=2)
     path = folder_of(tmp_path, "vsftpd") / "vsftpd.conf"

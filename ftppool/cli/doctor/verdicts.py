@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ftppool.cli.doctor import advice
 from ftppool.cli.doctor.client import ClientView, Usage
-from ftppool.cli.doctor.findings import Finding, Weight
+from ftppool.cli.doctor.findings import Finding, Weight, worst_first
 from ftppool.cli.doctor.machine import Process
 from ftppool.cli.doctor.slotview import SlotView
 from ftppool.cli.exits import one_line
@@ -34,7 +34,7 @@ def judge(view: ClientView) -> list[Finding]:
         found += _of_server(view, slots)
     found += _of_descriptors(view)
     found += _unseen(view)
-    return sorted(found, key=lambda finding: list(Weight).index(finding.weight))
+    return worst_first(found)
 
 
 def _of_usage(usage: Usage, cap: int | None) -> Iterator[Finding]:

@@ -173,6 +173,23 @@ def test_without_rights_it_says_whose_connections_it_cannot_see(
         assert ran.code == 0  # what was not seen is no problem found
 
 
+@root_only
+def test_without_rights_ones_own_processes_are_named(start: Start, tmp_path: Path) -> None:
+    server = start("vsftpd")
+    # Whoever has changed his user is not for others of that user to look at, unless he says so.
+    become = (
+        "import ctypes, encodings.idna, ftplib, os, sys\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE\n"
+    )
+    with program(tmp_path, "mine.py", become + LEAK, *leak(server, 3)) as script:
+        wait_up(script)
+        ran = run_as_nobody("doctor", place(server))
+        assert ran.code == 1
+        assert f"[{script.pid}] holds 3 connections" in ran.out
+        assert "mine.py" in ran.out
+
+
 def test_on_another_system_psutil_is_asked_or_named(start: Start, tmp_path: Path) -> None:
     server = start("vsftpd")
     with program(tmp_path, "leak.py", LEAK, *leak(server, 3)) as script:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ftppool.cli import flags
 from ftppool.cli.args import Commands, Options, Parser
-from ftppool.cli.kinds import COUNT, SECONDS
+from ftppool.cli.kinds import COUNT, SECONDS, Kind
 from ftppool.cli.words import PASSWORDS
 
 __all__ = ["add", "run"]
@@ -35,11 +36,31 @@ exit codes:
 
 
 class _Target(argparse.Action):
-    """Keeps the argument, and as ``place`` if it leads to a profile: HOST:PORT looks like one."""
+    """Keeps what to look at, and as ``place`` if it leads to a URL: HOST:PORT looks like one."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        namespace.target = values
-        namespace.place = values if values is not None and _is_place(values) else ""
+        known = getattr(namespace, "target", None)
+        if known is not None and values is not None:
+            parser.error("two hosts are named: write one")
+        namespace.target = values or known
+        namespace.place = namespace.target if _is_place(namespace.target or "") else ""
+
+
+class _Perhaps(_Target):
+    """A flag with a number or without: what follows it and is none is the host."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        if isinstance(values, str):
+            super().__call__(parser, namespace, values)
+            values = self.const
+        setattr(namespace, self.dest, values)
+
+
+def _or_host(kind: Kind) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        return kind(text) if re.fullmatch(r"-?[0-9]*(\.[0-9]*)?[smh]?", text) else text
+
+    return read
 
 
 def _is_place(text: str) -> bool:
@@ -94,7 +115,8 @@ def _add_client(doctor: Parser) -> None:
     add(
         "--probe",
         nargs="?",
-        type=COUNT,
+        action=_Perhaps,
+        type=_or_host(COUNT),
         const=3,
         metavar="N",
         help="log in and find out what the server allows, with at most N connections (default 3,"
@@ -103,7 +125,8 @@ def _add_client(doctor: Parser) -> None:
     add(
         "--watch",
         nargs="?",
-        type=SECONDS,
+        action=_Perhaps,
+        type=_or_host(SECONDS),
         const=2.0,
         metavar="SEC",
         help="go on looking every SEC (default 2) and name the process whose connections only"
@@ -137,13 +160,16 @@ def _add_server(doctor: Parser) -> None:
 
 def _objection(options: Options) -> str | None:
     """Say what does not go together."""
+    for name, value in (("--probe", options.probe), ("--watch", options.watch)):
+        if isinstance(value, str):
+            return f"{options.origins[name[2:]].words}={value!r}: write a number"
     if options.server:
         return _of_server(options)
     if options.log is not None:
         return "--log is for the server's side: add --server"
     if options.duration is not None and options.watch is None:
         return "--for says how long --watch goes on: add --watch"
-    return None if options.probe is None else _of_probe(options)
+    return _of_probe(options) if options.probe is not None else None
 
 
 def _of_server(options: Options) -> str | None:

@@ -41,7 +41,7 @@ def write(paper: Paper, view: ClientView) -> None:
             ("SERVER", "HELD", "WAITING", "CAP", "ALLOWS", "SINCE", "BANNED UNTIL", "ITS WORDS"),
             map(_slots, view.slots),
         )
-    rows = [_descriptors(process) for process in _processes(view)]
+    rows = [_descriptors(process, view.me) for process in _processes(view)]
     if rows or view.files is not None:
         paper.heading("File descriptors")
         if view.files is not None:
@@ -109,8 +109,8 @@ def _processes(view: ClientView) -> list[Process]:
     return list(found.values())
 
 
-def _descriptors(process: Process) -> tuple[str, str, str]:
-    name = f"{process.name}[{process.pid}]"
+def _descriptors(process: Process, me: Process | None) -> tuple[str, str, str]:
+    name = "doctor itself" if process is me else f"{process.name}[{process.pid}]"
     used = "not for us to see" if process.files is None else f"{process.files:,}"
     limit = "" if process.limit is None else f"{process.limit:,}"
     return name, used, limit

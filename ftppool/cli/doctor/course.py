@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import socket
@@ -15,7 +16,7 @@ from ftppool.cli.args import Options
 from ftppool.cli.credentials import Place
 from ftppool.cli.doctor import clientpaper
 from ftppool.cli.doctor.client import FTP_PORTS, ClientView, Scope, look
-from ftppool.cli.doctor.findings import Finding, exit_code
+from ftppool.cli.doctor.findings import Finding, exit_code, worst_first
 from ftppool.cli.doctor.machine import this_machine
 from ftppool.cli.doctor.paper import Paper
 from ftppool.cli.doctor.schema import client_json, document
@@ -23,6 +24,7 @@ from ftppool.cli.doctor.verdicts import judge
 from ftppool.cli.exits import Exit
 from ftppool.cli.screen import Screen
 from ftppool.errors import ConfigError
+from ftppool.sshconfig import SSHConfig
 from ftppool.target import Target
 
 __all__ = ["run"]
@@ -35,7 +37,7 @@ def run(options: Options) -> int:
 
         return servercourse.run(options)
     place = _place(options)
-    scope = _scope(options.target, None if place is None else place.target)
+    scope = _scope(options.target) if place is None else _scope_of(options, place.target)
     if options.watch is not None:
         from ftppool.cli.doctor import watch
 
@@ -59,7 +61,7 @@ def _with_probe(
 
         # What is open already is written before: if the probe hangs, it is known why.
         code, found = probecourse.run(options, place, paper, parts)
-        findings += found
+        findings = worst_first([*findings, *found])
     _end(options, paper, "client", parts, findings)
     return code if code is not Exit.OK else exit_code(findings)
 
@@ -92,10 +94,23 @@ def _place(options: Options) -> Place | None:
     return connect.place_of(options, text)
 
 
-def _scope(text: str | None, target: Target | None) -> Scope:
-    if target is not None:
-        ports, port = frozenset({target.port}), target.port
-        return Scope(name=target.host, ips=_resolve(target.host), ports=ports, port=port)
+def _scope_of(options: Options, target: Target) -> Scope:
+    """Where the sessions of a target end: ``~/.ssh/config`` may say otherwise than the URL."""
+    host, port, proxied = target.host, target.port, False
+    if target.scheme == "sftp":
+        from ftppool.drivers.sftp_endpoint import endpoint_of
+
+        # Who only looks needs no user name.
+        somebody = dataclasses.replace(target, user=target.user or "-")
+        ssh = connect.pool_options(options, target).get("ssh") or SSHConfig()
+        endpoint = endpoint_of(somebody, ssh)
+        host, port, proxied = endpoint.host, endpoint.port, endpoint.proxied
+    # What a proxy connects to counts by name.
+    ips = frozenset({host}) if proxied else _resolve(host)
+    return Scope(name=target.host, ips=ips, ports=frozenset({port}), port=port)
+
+
+def _scope(text: str | None) -> Scope:
     if text is None:
         return Scope()
     host, named = _host_and_port(text)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ftppool.cli.exits import Exit
 
-__all__ = ["Finding", "Weight", "exit_code"]
+__all__ = ["Finding", "Weight", "exit_code", "worst_first"]
 
 
 class Weight(StrEnum):
@@ -41,6 +41,11 @@ class Finding:
     fix: tuple[str, ...] = ()
     pid: int | None = None
     count: int | None = None
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort by weight; what is as bad stays in its order."""
+    return sorted(findings, key=lambda finding: list(Weight).index(finding.weight))
 
 
 def exit_code(findings: Iterable[Finding]) -> Exit:

@@ -49,7 +49,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     ("{limit}", rf"\[{_ADDRESS}\]\): Connection refused \((?P<limit>Max[A-Za-z]+)"),
     ("MaxInstances", r"proftpd\b.*\bMaxInstances \(\d+\) reached, new connection denied"),
     ("MaxConnectionRate", r"proftpd\b.*\bMaxConnectionRate\b.*\b(reached|exceeded|denied)"),
-    ("ban", rf"proftpd\b.*\[{_ADDRESS}\]\).*\b(denied by|banned|mod_ban)"),
+    ("ban", rf"\[{_ADDRESS}\]\): mod_ban/\S+ Login denied: .* banned"),
     # Pure-FTPd.
     ("MaxClientsPerIP", rf"Too many connections \(\d+\) from this IP: \[{_ADDRESS}\]"),
     ("PerUserLimits", rf"@{_ADDRESS}\).*can't accept more than \d+ connections as the same user"),

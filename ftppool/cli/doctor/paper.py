@@ -54,9 +54,8 @@ class Paper:
         if self._width is not None and self._width - before < min(NARROWEST, widths[-1]):
             self._blocks(head, rows)
             return
-        dim = self._screen.style
         for line in self._row(head, widths, before):
-            self._screen.line(dim("dim", line))
+            self._screen.line(self._screen.style("dim", line))
         for row in rows:
             for line in self._row(row, widths, before):
                 self._screen.line(line)

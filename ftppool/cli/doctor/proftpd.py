@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ftppool.cli.doctor.settings import Configuration, Meaning, Setting, read_text
+from ftppool.cli.doctor.settings import Configuration, Meaning, Setting, read_text, syslogs
 from ftppool.errors import ConfigError
 
 __all__ = ["PLACES", "read"]
@@ -186,8 +186,10 @@ def _conclude(configuration: Configuration) -> None:
             configuration.ports |= {int(words[0])} - {0}
         elif setting.name == "PassivePorts" and len(words) == 2 and all(map(str.isdigit, words)):
             configuration.passive = (int(words[0]), int(words[1]))
-        elif setting.name in {"SystemLog", "ExtendedLog"} and words and os.path.isabs(words[0]):
+        elif setting.name == "SystemLog" and words and os.path.isabs(words[0]):
             configuration.logs.append(words[0])
+    # ExtendedLog has the same refusals once more.
+    configuration.logs = configuration.logs or syslogs()
     configuration.ports = configuration.ports or {21}
     per_ip = [*numbers.get("MaxConnectionsPerHost", []), *numbers.get("MaxClientsPerHost", [])]
     configuration.per_ip = min(per_ip, default=None)

@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ftppool.cli.doctor.settings import Configuration, Meaning, explain, read_text
-from ftppool.cli.doctor.vsftpd import SYSLOGS
+from ftppool.cli.doctor.settings import Configuration, Meaning, explain, read_text, syslogs
 from ftppool.errors import ConfigError
 
 __all__ = ["PLACES", "read", "read_switches"]
@@ -45,7 +44,7 @@ _OPTIONS = {
         "maxclientsnumber",
         Meaning(
             "connections of all clients; one more gets '421 N users (the maximum) are already"
-            " logged in'",
+            " logged in', which is not logged",
             "50",
         ),
     ),
@@ -173,7 +172,7 @@ def _conclude(configuration: Configuration, found: Iterable[Found]) -> Configura
             configuration.clients = half
     port = re.search(r",\s*(\d+)\s*$", values["Bind"])
     configuration.ports = {int(port[1])} if port else {21}
-    configuration.logs = list(SYSLOGS)
+    configuration.logs = syslogs()
     return configuration
 
 

@@ -15,7 +15,7 @@ from ftppool.cli.doctor.paper import Paper
 from ftppool.cli.doctor.schema import document, files_json, process_json
 from ftppool.cli.doctor.server import Daemon, ServerView, look
 from ftppool.cli.doctor.serververdicts import judge
-from ftppool.cli.doctor.settings import Configuration
+from ftppool.cli.doctor.settings import Configuration, Setting
 from ftppool.cli.screen import Screen, amount, size
 from ftppool.cli.settings import Level
 
@@ -85,15 +85,27 @@ def _daemon(daemon: Daemon) -> tuple[str, ...]:
 
 def _settings(paper: Paper, configuration: Configuration) -> None:
     paper.heading(f"{configuration.kind}: {configuration.files[0]}")
+    files = [s for s in configuration.settings if s.value.startswith("/")]
     paper.table(
         ("SETTING", "VALUE", "IN", "WHERE", "MEANING"),
         [
-            (s.name, s.value, s.context, s.where.rpartition("/")[2] or "default", s.meaning)
+            (s.name, s.value, s.context, _where(configuration, s), s.meaning)
             for s in configuration.settings
+            if s not in files
         ],
     )
+    # Their long names would leave no room for the rest of the table.
+    for s in files:
+        paper.line(f"{s.name} {s.value} ({_where(configuration, s)}): {s.meaning}")
     for path in configuration.files[1:]:
         paper.line(f"includes {path}")
+
+
+def _where(configuration: Configuration, setting: Setting) -> str:
+    path, colon, line = setting.where.rpartition(":")
+    if colon and path == configuration.files[0]:
+        return f"line {line}"
+    return setting.where.rpartition("/")[2] or "default"
 
 
 def _refusals(paper: Paper, view: ServerView) -> None:

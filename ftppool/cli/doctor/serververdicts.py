@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from ftppool.cli.doctor import advice
-from ftppool.cli.doctor.findings import Finding, Weight
+from ftppool.cli.doctor.findings import Finding, Weight, worst_first
 from ftppool.cli.doctor.server import Daemon, ServerView
 from ftppool.cli.doctor.settings import Configuration
 from ftppool.cli.doctor.verdicts import NEARLY, system_files
@@ -31,7 +31,7 @@ def judge(view: ServerView) -> list[Finding]:
     hints = [hint for configuration in view.configurations for hint in configuration.hints]
     found += [Finding(code="setting", weight=Weight.NOTE, text=hint) for hint in hints]
     found += _unseen(view)
-    return sorted(found, key=lambda finding: list(Weight).index(finding.weight))
+    return worst_first(found)
 
 
 # -- refusals --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ftppool.errors import ConfigError
 
-__all__ = ["Configuration", "Meaning", "Setting", "explain", "read_text"]
+__all__ = ["Configuration", "Meaning", "Setting", "explain", "read_text", "syslogs"]
 
 BIGGEST = 1 << 20
 """Bytes of a configuration file that are read."""
@@ -91,6 +91,12 @@ def explain(
         if where or meaning.always:
             settings.append(Setting(name=name, value=value, meaning=meaning.text, where=where))
     return settings, values
+
+
+def syslogs() -> list[str]:
+    """Files that syslog writes; of those that have the same lines only one."""
+    twins = (("/var/log/syslog", "/var/log/messages"), ("/var/log/auth.log", "/var/log/secure"))
+    return [next(filter(os.path.exists, names), names[0]) for names in twins]
 
 
 def read_text(path: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ftppool.cli.doctor import advice
 from ftppool.cli.doctor.client import ClientView, Usage
-from ftppool.cli.doctor.findings import Finding, Weight
+from ftppool.cli.doctor.findings import Finding, Weight, worst_first
 from ftppool.cli.doctor.machine import Process
 from ftppool.cli.doctor.slotview import SlotView
 from ftppool.cli.exits import one_line
@@ -34,7 +34,7 @@ def judge(view: ClientView) -> list[Finding]:
         found += _of_server(view, slots)
     found += _of_descriptors(view)
     found += _unseen(view)
-    return sorted(found, key=lambda finding: list(Weight).index(finding.weight))
+    return worst_first(found)
 
 
 def _of_usage(usage: Usage, cap: int | None) -> Iterator[Finding]:
@@ -92,6 +92,16 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
         )
     if cap is not None:
         yield from _of_cap(slots, cap, total)
+    for user, lesson in slots.lessons.of_user.items():
+        yield Finding(
+            code="learned",
+            weight=Weight.NOTE,
+            text=f"{slots.address} allows user {one_line(user)}"
+            f" {amount(lesson.limit, 'connection')}, as its refusals have taught:"
+            f" {one_line(lesson.words)}",
+            fix=(f"    max_per_ip={lesson.limit}",),
+            count=lesson.limit,
+        )
     if slots.waiting:
         names = ", ".join(f"{record.name or 'process'}[{record.pid}]" for record in slots.waiting)
         yield Finding(

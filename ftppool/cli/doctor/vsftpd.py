@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ftppool.cli.doctor.settings import Configuration, Meaning, explain, read_text
+from ftppool.cli.doctor.settings import Configuration, Meaning, explain, read_text, syslogs
 
 __all__ = ["PLACES", "read"]
 
@@ -49,7 +49,6 @@ _MEANINGS = {
     ),
 }
 _TRUE = frozenset({"YES", "TRUE", "1"})
-SYSLOGS = ("/var/log/syslog", "/var/log/messages", "/var/log/daemon.log", "/var/log/auth.log")
 
 
 def read(path: str, overrides: Iterable[str] = ()) -> Configuration:
@@ -95,7 +94,7 @@ def _limits(configuration: Configuration, values: dict[str, str]) -> None:
 
 def _logs(configuration: Configuration, values: dict[str, str]) -> None:
     if _true(values["syslog_enable"]):
-        configuration.logs = list(SYSLOGS)
+        configuration.logs = syslogs()
     elif _true(values["dual_log_enable"]) or (
         _true(values["xferlog_enable"]) and not _true(values["xferlog_std_format"])
     ):

@@ -13,7 +13,7 @@ from typing import Any
 from ftppool.cli.args import Options
 from ftppool.cli.doctor import advice
 from ftppool.cli.doctor.client import ClientView, Scope, Usage, look
-from ftppool.cli.doctor.findings import Finding, Weight, exit_code
+from ftppool.cli.doctor.findings import Finding, Weight, exit_code, worst_first
 from ftppool.cli.doctor.growth import Growth, Sample, growth
 from ftppool.cli.doctor.machine import Machine, this_machine
 from ftppool.cli.doctor.paper import Paper, age
@@ -188,6 +188,7 @@ class _Log:
             leaking = {finding.pid for finding in findings}
             others = judge(self._view)
             findings += [f for f in others if f.code != "many" or f.pid not in leaking]
+            findings = worst_first(findings)
         parts = {"watch": self._summary()}
         if self._json:
             last = {"event": "summary", **document("watch", time.time(), parts, findings)}

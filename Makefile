@@ -69,7 +69,7 @@ check: $(VENV)/.check
 
 # The documentation, in docs/_build/html; a warning is an error. Its examples run in `make test`.
 docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -b html -W -n --keep-going -q docs docs/_build/html $(ARGS)
+	$(BIN)/python -m sphinx -b html -E -W -n --keep-going -q docs docs/_build/html $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-3.* docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -62,14 +62,17 @@ def draw(lines: list[str], left: str = "client", right: str = "server") -> str:
     height = TOP + STEP * len(rows) + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">',
-        '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7"'
-        ' markerHeight="7" orient="auto-start-reverse"><path class="head" d="M0 0L10 5L0 10z"/>'
+        '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="11"'
+        ' markerHeight="11" markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
+        '<path class="head" d="M0 0L10 5L0 10z"/>'
         "</marker></defs>",
     ]
     for x, name in ((LEFT, left), (RIGHT, right)):
         parts.append(f'<line class="life" x1="{x}" y1="34" x2="{x}" y2="{height - 6}"/>')
         parts.append(f'<rect class="box" x="{x - 50}" y="6" width="100" height="28" rx="5"/>')
-        parts.append(f'<text class="name" x="{x}" y="25" text-anchor="middle">{escape(name)}</text>')
+        parts.append(
+            f'<text class="name" x="{x}" y="25" text-anchor="middle">{escape(name)}</text>'
+        )
     for number, row in enumerate(rows):
         parts += _row(row, TOP + STEP * number + 20)
     return "\n".join([*parts, "</svg>"])
@@ -82,7 +85,8 @@ def _row(row: str, y: int) -> list[str]:
     middle = (LEFT + RIGHT) // 2
     text = f'<text x="{middle}" y="{y - 6}" text-anchor="middle">{escape(words)}</text>'
     if mark == "--":
-        note = f'<text class="note" x="{middle}" y="{y + 4}" text-anchor="middle">{escape(words)}</text>'
+        place = f'x="{middle}" y="{y + 4}" text-anchor="middle"'
+        note = f'<text class="note" {place}>{escape(words)}</text>'
         return [
             f'<line class="rule" x1="{LEFT + 8}" y1="{y - 14}" x2="{RIGHT - 8}" y2="{y - 14}"/>',
             note, margin,

@@ -16,56 +16,55 @@ from sphinx.application import Sphinx
 from ftppool import errors, events
 from ftppool.cli import args
 from ftppool.cli.exits import Exit
-from ftppool.refusals import RULES, Kind, Rule
+from ftppool.refusals import RULES, Kind, Rule, Scope
 from tests.unit.test_refusals import CASES, Case
 
 LINE = re.compile(r"^% generated: (\w+)$", re.MULTILINE)
 HIDDEN = re.compile(r"^<!-- (setup|check|background|shell)\b.*?-->\n", re.MULTILINE | re.DOTALL)
-WIDTH = 78
 
 DEEDS = {
-    Kind.BUSY: "waits; with sessions open it goes on with those and learns",
+    Kind.BUSY: "waits",
     Kind.STALE: "opens another session at once",
-    Kind.AUTH: "raises {class}`~ftppool.AuthError`, after one try",
+    Kind.AUTH: "raises `AuthError`",
     Kind.TRANSIENT: "tries again after a pause",
     Kind.PERMANENT: "does not try again",
-    Kind.BANNED: "leaves the address alone, 10 minutes at first",
+    Kind.BANNED: "leaves the address alone",
 }
 SCOPES = {
-    "address": "lowers the cap of the address",
-    "user": "lowers the cap of this user",
-    "server": "lowers no cap",
-    "connection": "fewer channels on this connection",
+    Scope.ADDRESS: "may lower the cap of the address",
+    Scope.USER: "may lower the cap of this user",
+    Scope.SERVER: "lowers no cap",
+    Scope.CONNECTION: "fewer channels on this connection",
 }
 
 
 def refusals() -> str:
     """The table of refusals, in its order, with words of real servers."""
-    head = ["#", "Row", "During", "For example", "Meaning", "What ftppool does"]
+    head = ["", "Row", "During", "Words of real servers", "What ftppool does"]
     rows = [_refusal(number, rule) for number, rule in enumerate(RULES, 1)]
-    return _table(head, rows, "6 14 12 34 12 22")
+    return _table(head, rows, "5 17 12 44 22")
 
 
 def _refusal(number: int, rule: Rule) -> list[str]:
     cases = [case for case in CASES if case.rule == rule.name]
     phases = "any phase" if len(rule.phases) > 6 else ", ".join(sorted(rule.phases))
-    deed = DEEDS[rule.kind]
+    deeds = [DEEDS[rule.kind]]
     if rule.kind is Kind.BUSY:
-        deed += f"; {SCOPES[rule.scope]}"
+        deeds.append(SCOPES[rule.scope])
     if rule.few_tries:
-        deed += "; gives up after one or two tries"
+        deeds.append("gives up after one or two tries")
     if rule.stops_batch:
-        deed += "; ends the batch"
-    examples = "<br>".join(_example(case) for case in cases[:2])
-    conditions = [*_conditions(rule)]
-    if conditions:
-        examples += f"<br>*({'; '.join(conditions)})*"
-    return [str(number), f"`{rule.name}`", phases, examples, f"`{rule.kind}`", deed]
+        deeds.append("ends the batch")
+    words = [_example(case) for case in cases[:2]]
+    if conditions := "; ".join(_conditions(rule)):
+        words.append(f"*({conditions})*")
+    kind = f"*{rule.kind}*: {'; '.join(deeds)}"
+    return [str(number), f"`{rule.name}`", phases, "<br>".join(words), kind]
 
 
 def _example(case: Case) -> str:
-    words = case.text or "(the connection ends without a word)"
-    return f"{_plain(case.server)}: `{_plain(words)}`"
+    words = f"`{_plain(case.text)}`" if case.text else "the connection ends without a word"
+    return f"{words} ({_plain(case.server)})"
 
 
 def _plain(text: str) -> str:
@@ -92,7 +91,9 @@ def exits() -> str:
 
 def errors_() -> str:
     """Every error with its documentation."""
-    return _autoclasses("errors", [n for n in errors.__all__ if n != "FTPPoolError"], "FTPPoolError")
+    return _autoclasses(
+        "errors", [n for n in errors.__all__ if n != "FTPPoolError"], "FTPPoolError"
+    )
 
 
 def events_() -> str:
@@ -102,8 +103,12 @@ def events_() -> str:
 
 def _autoclasses(module: str, names: Iterable[str], base: str) -> str:
     where = "ftppool" if module == "errors" else f"ftppool.{module}"
-    parts = [f"```{{eval-rst}}\n.. autoclass:: {where}.{name}\n   :members:\n   :show-inheritance:\n```\n"
-             for name in (base, *names)]  # fmt: skip
+    parts = [
+        "```{eval-rst}\n"
+        f".. autoclass:: {where}.{name}\n   :members:\n   :show-inheritance:\n"
+        "```\n"
+        for name in (base, *names)
+    ]
     return "\n".join(parts)
 
 
@@ -150,7 +155,9 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
         ]
         if rows:
             title = (group.title or "").capitalize()
-            yield f"**{title}**" + (f": {_markdown(group.description)}" if group.description else "")
+            yield f"**{title}**" + (
+                f": {_markdown(group.description)}" if group.description else ""
+            )
             yield _table(["", ""], rows, "34 66")
 
 

@@ -20,9 +20,9 @@ import ftppool
 
 # What annotations name and nobody has to know: it stays plain text.
 PRIVATE = {
-    "FileOps", "Limiter", "PathLike", "Patterns", "PoolOptions", "Source", "Input", "Wanted", "_Version",
-    "UploadBatchOptions", "DownloadOptions", "DownloadBatchOptions", "Entry", "Scheme", "Grip", "_Giver",
-    "Verify", "Conflict", "Stack", "optional",
+    "Conflict", "DownloadBatchOptions", "DownloadOptions", "Entry", "FileOps", "Input", "Limiter",
+    "PathLike", "Patterns", "PoolOptions", "Scheme", "Source", "UploadBatchOptions", "Verify",
+    "Wanted", "optional",
 }  # fmt: skip
 
 

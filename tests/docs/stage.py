@@ -14,11 +14,10 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
 from pathlib import Path
@@ -34,10 +33,13 @@ HASH = (  # crypt(3) of the password
     "$6$ftppool$qOOIazw7FddwnLRBbyqrnsiwNHZ3.NTwBNOsLRH4pg4LF3JjvS/GqHHD5fNTTwbGBUpYf5OfEQx6CS4cVwvkP1"
 )
 HOST, SSH_HOST = "ftp.example.com", "sftp.example.com"
-PLACES = ("/srv/", "/opt/venv/", "/etc/ftppool/", "/var/lib/ftppool/", "/home/me/")
+PLACES = ("/srv/", "/opt/venv/", "/etc/ftppool/", "/etc/systemd/", "/var/lib/ftppool/", "/home/me/")
 FILES = [
     *(f"home/me/{name}" for name in ("report.csv", "photos/1.jpg", "photos/2.jpg", "photos/3.jpg")),
-    *(f"srv/export/{name}" for name in ("2026-11-27.csv", "2026-11-28.csv", "old/a.csv", "old/b.csv")),
+    *(
+        f"srv/export/{name}"
+        for name in ("2026-11-27.csv", "2026-11-28.csv", "old/a.csv", "old/b.csv")
+    ),
 ]
 PRACTICE_PORT = 2121
 TIMEOUT = 60.0
@@ -77,6 +79,7 @@ class Stage:
         self.environment = self._environment()
         self._python: subprocess.Popen[str] | None = None
         self._shell: subprocess.Popen[str] | None = None
+        self._background: subprocess.Popen[bytes] | None = None
 
     # -- what is there ----------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ class Stage:
         kind: str,
         folder: Path,
         home: Path,
-        options: dict[str, object],
+        options: Mapping[str, object],
         certificate: Path | None = None,
     ) -> Server:
         server = servers.start(
@@ -142,7 +145,6 @@ class Stage:
             "LANG": "C.UTF-8",
             "PATH": f"{self.root / 'bin'}:/usr/bin:/bin",
             "PYTHONPATH": f"{HERE / 'names'}:{ROOT}",
-            "PYTHONWARNINGS": "default::ResourceWarning",
             "STAGE_NAMES": json.dumps(names),
             "SSL_CERT_FILE": str(self.root.parent / "authority.pem"),
             "FTPPOOL_STATE_DIR": str(self.root / "state"),
@@ -189,7 +191,9 @@ class Stage:
 
     def _run_python(self, block: Block) -> None:
         if self._python is None:
-            self._python = self._begin([sys.executable, str(HERE / "page.py"), str(self.work)])
+            self._python = self._begin(
+                [sys.executable, "-Wd::ResourceWarning", str(HERE / "page.py"), str(self.work)]
+            )
             self._ask_python(f"from pathlib import Path\nserver = Path({str(self.home)!r})", 1)
         out = self._ask_python(self.put_in_place(block.text), block.line)
         if block.output is not None:
@@ -224,9 +228,7 @@ class Stage:
 
     def _run_console(self, block: Block) -> None:
         if block.port is not None:
-            command = block.text.removeprefix("$ ")
-            self._begin(["/bin/bash", "-c", f"exec {self.put_in_place(command)}"])
-            _wait_for_listener(self._practice)
+            self._go_on_with(block.text.removeprefix("$ "))
             return
         if self._shell is None:
             self._shell = self._begin(["/bin/bash", "--norc", "--noprofile"])
@@ -249,6 +251,20 @@ class Stage:
             assert line, f"{command!r} ended the shell: {out}"
             out += line
         return out.removesuffix("\n<end>\n")
+
+    def _go_on_with(self, command: str) -> None:
+        """Start what is to go on while the page is read, in the place of what did before."""
+        if self._background is not None:
+            os.killpg(self._background.pid, signal.SIGINT)  # as Ctrl-C does
+            self._background.wait(TIMEOUT)
+        with (self.root / "background.log").open("ab") as log:
+            self._background = subprocess.Popen(
+                ["/bin/bash", "-c", f"exec {self.put_in_place(command)}"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.work,
+                env=self.environment, start_new_session=True,
+            )  # fmt: skip
+        self._stack.callback(_kill, self._background)
+        _wait_for_listener(self._practice)
 
     def _run_cron(self, block: Block) -> None:
         environment = self.environment | {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
@@ -312,7 +328,7 @@ def _wait_for_listener(port: int) -> None:
         time.sleep(0.02)
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _kill(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -114,7 +114,7 @@ def _autoclasses(module: str, names: Iterable[str], base: str) -> str:
 
 def commands() -> str:
     """The whole command line, from its argparse tree."""
-    tree = args._tree()
+    tree = args._tree(list(args.COMMANDS))
     parts = [_usage(tree), tree.description or "", tree.epilog or ""]
     parts += _options(tree)
     for name, parser in _subcommands(tree):

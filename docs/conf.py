@@ -26,6 +26,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True
+smartquotes = False  # it makes a dash of the two of --flag
 
 html_theme = "furo"
 html_title = "ftppool"

@@ -10,6 +10,7 @@ on the terminal, and what was there at the end stays. Viewers without animation 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -20,18 +21,19 @@ import termios
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyte
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.docs.stage import PASSWORD, Stage  # noqa: E402 - the path comes first
+from tests.docs.stage import HOST, PASSWORD, USER, Stage  # noqa: E402 - the path comes first
+from tests.support import servers  # noqa: E402
 from tests.support.relay import Relay  # noqa: E402
 
 FOLDER = HERE / "_static" / "terminal"
@@ -48,12 +50,16 @@ COLORS = {
 DIM = "#8b93a1"
 
 
+Cells: TypeAlias = tuple[tuple[str, str], ...]
+"""Runs of text, each with its style."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """A line of the terminal, from one time to another (None: it stayed)."""
 
     row: int
-    cells: tuple[tuple[str, str], ...]
+    cells: Cells
     since: float
     until: float | None
 
@@ -86,7 +92,7 @@ def record(command: list[str], cwd: Path, env: dict[str, str], columns: int = 80
     stream = pyte.ByteStream(screen)
     began = time.monotonic()
     shown: list[Shown] = []
-    now: dict[int, tuple[tuple[tuple[str, str], ...], float]] = {}
+    now: dict[int, tuple[Cells, float]] = {}
 
     def look(at: float) -> None:
         for row in range(LINES):
@@ -113,7 +119,7 @@ def record(command: list[str], cwd: Path, env: dict[str, str], columns: int = 80
     return shown
 
 
-def _cells(screen: pyte.Screen, row: int) -> tuple[tuple[str, str], ...]:
+def _cells(screen: pyte.Screen, row: int) -> Cells:
     """Give a row as runs of text of one style, without the space at its end."""
     line = screen.buffer[row]
     cells = [line[column] for column in range(screen.columns)]
@@ -180,7 +186,7 @@ def _text(one: Shown, y: int) -> str:
         if text.strip():
             x = LEFT + CELL * (column + len(text) - len(text.lstrip()))
             words = text.strip()
-            bold = ' font-weight="bold"' if weight == "bold" else ""
+            bold = ' style="font-weight:bold"' if weight == "bold" else ""
             width = len(words) * CELL
             # The width is given: whatever font the viewer has, columns stay columns.
             parts.append(
@@ -204,15 +210,20 @@ class Scene:
     columns: int = 80
 
 
-def _stage(stack: ExitStack, folder: Path, delay: float) -> Stage:
+def _stage(stack: ExitStack, folder: Path, *, delay: float = 0.0, kind: str = "proftpd") -> Stage:
     """Set up the server of the examples, behind a link of a certain length."""
     page = folder / "page.md"
-    page.write_text("ftp.example.com")
+    page.write_text(HOST)
     (folder / "stage").mkdir()
     stage = Stage(folder / "stage", stack, page)
-    name, server = next(iter(stage.servers.items()))
-    relay = stack.enter_context(Relay(server.port, workdir=folder, delay=delay))
-    stage.environment["STAGE_NAMES"] = f'{{"{name}": {relay.port}}}'
+    port = stage.servers[f"{HOST}:21"].port
+    if kind != "proftpd":
+        options = {"user": USER, "password": PASSWORD}
+        port = stack.enter_context(
+            servers.start(kind, max_per_ip=3, root=stage.home, workdir=folder, options=options)
+        ).port
+    relay = stack.enter_context(Relay(port, workdir=folder, delay=delay))
+    stage.environment["STAGE_NAMES"] = json.dumps({f"{HOST}:21": relay.port})
     stage.environment |= {
         "TERM": "xterm-256color",
         "FTPPOOL_PASSWORD": PASSWORD,
@@ -222,7 +233,7 @@ def _stage(stack: ExitStack, folder: Path, delay: float) -> Stage:
 
 
 def _put(stack: ExitStack, folder: Path) -> list[Shown]:
-    stage = _stage(stack, folder, 0.02)
+    stage = _stage(stack, folder, delay=0.02)
     for number in range(180):
         path = stage.work / f"export/{number % 6}/{number}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +243,7 @@ def _put(stack: ExitStack, folder: Path) -> list[Shown]:
 
 
 def _slots(stack: ExitStack, folder: Path) -> list[Shown]:
-    stage = _stage(stack, folder, 0.0)
+    stage = _stage(stack, folder, kind="pyftpdlib")
     code = (
         "import sys, ftppool\n"
         "pool = ftppool.FTPPool('ftp://me:secret@ftp.example.com', max_per_ip=5)\n"
@@ -258,12 +269,46 @@ def _slots(stack: ExitStack, folder: Path) -> list[Shown]:
         holder.communicate()
 
 
+def _doctor(stack: ExitStack, folder: Path) -> list[Shown]:
+    stage = _stage(stack, folder)
+    server = next(iter(stage.servers.values()))
+    script = stage.work / "import.py"
+    script.write_text(
+        "import ftplib, sys\n"
+        "held = []\n"
+        "for number in range(3):\n"
+        f"    ftp = ftplib.FTP(); ftp.connect('127.0.0.1', {server.port})\n"
+        f"    ftp.login('me', {PASSWORD!r}); held.append(ftp)\n"
+        "print('there', flush=True); sys.stdin.read()\n"
+    )
+    leaker = subprocess.Popen(
+        [sys.executable, str(script)], env=stage.environment, cwd=stage.work,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert leaker.stdout is not None
+    leaker.stdout.readline()
+    where = f"127.0.0.1:{server.port}"
+    command = [str(stage.root / "bin/ftppool"), "doctor", where]
+    try:
+        shown = record(command, stage.work, stage.environment, 100)
+    finally:
+        leaker.communicate()
+    return [replace(one, cells=_renamed(one.cells, str(server.port), "21021")) for one in shown]
+
+
+def _renamed(cells: Cells, before: str, after: str) -> Cells:
+    return tuple((text.replace(before, after), style) for text, style in cells)
+
+
 def _demo(stack: ExitStack, folder: Path) -> list[Shown]:
-    stage = _stage(stack, folder, 0.0)
+    stage = _stage(stack, folder)
     return record([str(stage.root / "bin/ftppool"), "demo"], stage.work, stage.environment)
 
 
 SCENES = {
+    "doctor": Scene(
+        "ftppool doctor: which process leaks", "ftppool doctor 127.0.0.1:21021", _doctor, 100
+    ),
     "demo": Scene("ftppool demo", "ftppool demo", _demo),
     "put": Scene(
         "ftppool put, at work",

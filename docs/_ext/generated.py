@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 from ftppool import errors, events
 from ftppool.cli import args
 from ftppool.cli.exits import Exit
+from ftppool.cli.settings import flags_of, twins
 from ftppool.refusals import RULES, Kind, Rule, Scope
 from tests.unit.test_refusals import CASES, Case
 
@@ -114,7 +115,7 @@ def _autoclasses(module: str, names: Iterable[str], base: str) -> str:
 
 def commands() -> str:
     """The whole command line, from its argparse tree."""
-    tree = args._tree(list(args.COMMANDS))
+    tree, _ = args._tree(list(args.COMMANDS))
     parts = [_usage(tree), tree.description or "", tree.epilog or ""]
     parts += _options(tree)
     for name, parser in _subcommands(tree):
@@ -151,6 +152,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
             [_names(action), _help(action, parser)]
             for action in group._group_actions
             if action.help is not argparse.SUPPRESS
+            and "--help" not in action.option_strings
             and not isinstance(action, argparse._SubParsersAction)
         ]
         if rows:
@@ -159,6 +161,17 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
                 f": {_markdown(group.description)}" if group.description else ""
             )
             yield _table(["", ""], rows, "34 66")
+
+
+def settings() -> str:
+    """The flags of put and get with their twins, each once."""
+    rows: dict[str, list[str]] = {}
+    for parser in args.parsers(["put", "get"]).values():
+        for name, action in flags_of(parser).items():
+            flag, twin = next(twins(action))
+            key = "" if name in {"config", "profile"} else f"`{name}`"
+            rows.setdefault(name, [f"`{flag}`", f"`{twin}`", key, _help(action, parser)])
+    return _table(["Flag", "Environment", "Profile", ""], list(rows.values()), "22 26 18 34")
 
 
 def _names(action: argparse.Action) -> str:
@@ -195,6 +208,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "events": events_,
     "exits": exits,
     "refusals": refusals,
+    "settings": settings,
 }
 
 

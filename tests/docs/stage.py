@@ -33,7 +33,15 @@ HASH = (  # crypt(3) of the password
     "$6$ftppool$qOOIazw7FddwnLRBbyqrnsiwNHZ3.NTwBNOsLRH4pg4LF3JjvS/GqHHD5fNTTwbGBUpYf5OfEQx6CS4cVwvkP1"
 )
 HOST, SSH_HOST = "ftp.example.com", "sftp.example.com"
-PLACES = ("/srv/", "/opt/venv/", "/etc/ftppool/", "/etc/systemd/", "/var/lib/ftppool/", "/home/me/")
+PLACES = (
+    "/srv/",
+    "/opt/venv/",
+    "/etc/ftppool/",
+    "/etc/systemd/",
+    "/var/lib/ftppool/",
+    "/var/lib/node_exporter/",
+    "/home/me/",
+)
 FILES = [
     *(f"home/me/{name}" for name in ("report.csv", "photos/1.jpg", "photos/2.jpg", "photos/3.jpg")),
     *(
@@ -66,6 +74,8 @@ class Stage:
             (self.root / place.strip("/")).mkdir(parents=True, exist_ok=True)
         (self.root / "state").mkdir(mode=0o700)
         (self.work / ".ssh").mkdir(mode=0o700)
+        (self.work / "practice").symlink_to(".")
+        (self.work / "venv").symlink_to(self.root / "opt/venv")
         for name in FILES:
             file = self.root / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -188,6 +198,8 @@ class Stage:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.put_in_place(block.text))
         path.chmod(0o600)
+        if path.name == "config.toml":  # it is looked for below the real home
+            self.environment["FTPPOOL_CONFIG"] = str(path)
 
     def _run_python(self, block: Block) -> None:
         if self._python is None:
@@ -250,6 +262,8 @@ class Stage:
             line = self._shell.stdout.readline()
             assert line, f"{command!r} ended the shell: {out}"
             out += line
+        # An interactive shell says less of a job that was killed.
+        out = re.sub(r"^/bin/bash: line \d+: +\d+ (Killed) .*$", r"\1", out, flags=re.MULTILINE)
         return out.removesuffix("\n<end>\n")
 
     def _go_on_with(self, command: str) -> None:

@@ -16,7 +16,7 @@ __all__ = ["program_of"]
 _INTERPRETERS = re.compile(
     r"(python|pypy|perl|ruby|php|node|nodejs|java|bash|dash|ash|ksh|zsh|sh|lua|tclsh|env)[\d.]*"
 )
-_WITH_VALUE = frozenset({"-W", "-X", "-cp", "-classpath", "-I", "-u", "-o", "-O"})
+_WITH_VALUE = frozenset({"-W", "-X", "-cp", "-classpath", "-o"})
 _CODE = frozenset({"-c", "-e", "-E", "-r", "--eval"})
 LONGEST = 40
 
@@ -43,7 +43,7 @@ def program_of(arguments: Sequence[str], fallback: str = "?") -> str:
 
 
 def _script(arguments: Sequence[str]) -> str:
-    """What an interpreter runs: a script's name, ``-m`` and a module, ``-c …``, or ""."""
+    """What an interpreter runs: a script's name, ``-m`` and a module, "code", or ""."""
     skip = False
     for number, argument in enumerate(arguments):
         if skip:
@@ -52,7 +52,7 @@ def _script(arguments: Sequence[str]) -> str:
             following = arguments[number + 1 : number + 2]
             return f"-m {following[0]}" if following else ""
         elif argument in _CODE or re.fullmatch(r"-\w*[ce]", argument):
-            return f"{argument[:2]} code"
+            return "code"
         elif argument in _WITH_VALUE:
             skip = True
         elif not argument.startswith("-"):

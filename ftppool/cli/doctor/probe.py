@@ -95,7 +95,8 @@ class Prober:
         self._driver = driver
         self._limiter = limiter
         self._most = most
-        self._address = self._resolve()
+        self._addresses = self._resolve()
+        self._address = self._addresses[0]
         self._held: list[tuple[Wire, Permit]] = []
         self._loose: list[Permit] = []  # of connections that are ended, or never came to be
         self._refusals = 0
@@ -147,7 +148,7 @@ class Prober:
         ban = self._limiter.lessons(self.address).ban
         if ban is not None and not ban.over(time.time()):
             raise Unreachable from banned(self._address, ban)
-        wire = self._next()
+        wire = self._first_of_all()
         if isinstance(wire, Denied):
             who = self._limiter.elsewhere(self.address) or "they wait for it already"
             raise Unreachable from ServerBusy(
@@ -208,9 +209,26 @@ class Prober:
 
     # -- insides -----------------------------------------------------------------------------------
 
-    def _resolve(self) -> Address:
+    def _resolve(self) -> tuple[Address, ...]:
         route = route_of(self._target, self._driver)
-        return route.addresses(CONNECT, settled=lambda: False)[0]
+        return route.addresses(CONNECT, settled=lambda: False)
+
+    def _first_of_all(self) -> Wire | Denied:
+        """Try the addresses of the name in order, as a pool does, and stay at the first."""
+        for address in self._addresses[:-1]:
+            self._at(address)
+            try:
+                return self._next()
+            except Unreachable as error:
+                cause = error.__cause__
+                if getattr(cause, "phase", None) != "connect":
+                    raise
+        self._at(self._addresses[-1])
+        return self._next()
+
+    def _at(self, address: Address) -> None:
+        self._address = address
+        self._result = replace(self._result, address=str(address))
 
     def _next(self) -> Wire | Denied:
         """Take a permit and open one connection."""

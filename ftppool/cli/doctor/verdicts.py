@@ -92,6 +92,16 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
         )
     if cap is not None:
         yield from _of_cap(slots, cap, total)
+    for user, lesson in slots.lessons.of_user.items():
+        yield Finding(
+            code="learned",
+            weight=Weight.NOTE,
+            text=f"{slots.address} allows user {one_line(user)}"
+            f" {amount(lesson.limit, 'connection')}, as its refusals have taught:"
+            f" {one_line(lesson.words)}",
+            fix=(f"    max_per_ip={lesson.limit}",),
+            count=lesson.limit,
+        )
     if slots.waiting:
         names = ", ".join(f"{record.name or 'process'}[{record.pid}]" for record in slots.waiting)
         yield Finding(

@@ -35,13 +35,3 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
         assert target.exists(), f"{page.name}: {link}"
         if anchor:
             assert anchor in anchors(target), f"{page.name}: {link}"
-
-
-def test_all_environment_variables_are_documented() -> None:
-    page = (ROOT / "docs/reference/environment.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(FTPPOOL_[A-Z_]+)`", page))
-    read = set()
-    for source in (ROOT / "ftppool").rglob("*.py"):
-        text = source.read_text(encoding="utf-8")
-        read |= set(re.findall(r"\"(FTPPOOL_[A-Z_]+)\"", text))
-    assert read <= named, read - named

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all-pythons faults soak check docs clean
+.PHONY: demo test test-all-pythons faults soak check docs pictures clean
 
 # `python -m venv` needs Debian's python3-venv; virtualenv by pip is the other way to the same.
 $(BIN)/python:
@@ -70,6 +70,11 @@ check: $(VENV)/.check
 # The documentation, in docs/_build/html; a warning is an error. Its examples run in `make test`.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -b html -E -W -n --keep-going -q docs docs/_build/html $(ARGS)
+
+# Make the pictures of the terminal in docs/ anew (ARGS="put slots").
+pictures: $(VENV)/.docs
+	$(BIN)/python -m tests.support.install
+	$(BIN)/python docs/screenshots.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-3.* docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -1,6 +1,6 @@
 """Pictures of the terminal: runs the real commands on a terminal and writes what it shows as SVG.
 
-Usage: ``python docs/screenshots.py [NAME...]``, in a checkout in which ``make docs`` has run.
+Usage: ``make pictures``, or ``python docs/screenshots.py [NAME...]`` in its environment.
 The pictures are in ``docs/_static/terminal`` and are committed.
 
 What changes while a command runs is part of the picture: each line is shown for as long as it was

@@ -297,7 +297,7 @@ class Stage:
     def _compare(self, expected: str, out: str, *, vary: bool, command: str = "") -> None:
         got = self.as_written(out)
         if vary:
-            expected, got = (re.sub(r"\d+", "0", text) for text in (expected, got))
+            expected, got = (re.sub(r"\d+(\.\d+)?", "0", text) for text in (expected, got))
         flags = ELLIPSIS | NORMALIZE_WHITESPACE
         same = OutputChecker().check_output(expected.strip() + "\n", got.strip() + "\n", flags)
         assert same, f"{command or 'it'} prints\n{got}\nand not\n{expected}"

@@ -14,6 +14,7 @@ from tests.docs.stage import Stage
 PLAYED = [page for page in PAGES if blocks(page)]
 
 
+@pytest.mark.timeout(300)  # the tutorial takes its time, on a busy machine more
 @pytest.mark.parametrize("page", PLAYED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
     for kind in ("proftpd", "asyncssh", "pyftpdlib"):

@@ -43,6 +43,7 @@ def test_there_is_a_picture_of_each_scene(screenshots: ModuleType) -> None:
     assert {path.stem for path in PICTURES} == set(screenshots.SCENES)
 
 
+@pytest.mark.timeout(300)  # the demo shows how long the naive way takes
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)
 def test_a_picture_shows_what_is_said_today(screenshots: ModuleType, picture: Path) -> None:
     require("proftpd")

@@ -26,7 +26,6 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True
-smartquotes = False  # it makes a dash of the two of --flag
 
 html_theme = "furo"
 html_title = "ftppool"

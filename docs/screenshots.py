@@ -140,6 +140,8 @@ def _style(char: Any) -> str:
 
 def picture(scene: Scene, shown: list[Shown]) -> str:
     """Give the SVG."""
+    if not scene.moving:
+        shown = [replace(one, since=0.0) for one in shown if one.until is None]
     typed = (("$ ", f"{DIM};normal"), (scene.typed, f"{COLORS['white']};bold"))
     rows = [
         one
@@ -208,6 +210,7 @@ class Scene:
     typed: str
     run: Callable[[ExitStack, Path], list[Shown]]
     columns: int = 80
+    moving: bool = False
 
 
 def _stage(stack: ExitStack, folder: Path, *, delay: float = 0.0, kind: str = "proftpd") -> Stage:
@@ -309,11 +312,12 @@ SCENES = {
     "doctor": Scene(
         "ftppool doctor: which process leaks", "ftppool doctor 127.0.0.1:21021", _doctor, 100
     ),
-    "demo": Scene("ftppool demo", "ftppool demo", _demo),
+    "demo": Scene("ftppool demo", "ftppool demo", _demo, moving=True),
     "put": Scene(
         "ftppool put, at work",
         "ftppool put --max-per-ip 3 export ftp://me@ftp.example.com/inbox",
         _put,
+        moving=True,
     ),
     "slots": Scene("ftppool slots: who holds which session", "ftppool slots", _slots, 128),
 }

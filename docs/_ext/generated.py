@@ -9,6 +9,7 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle
 
 from pygments.lexers.shell import BashLexer
 from sphinx.application import Sphinx
@@ -189,8 +190,13 @@ def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 
 def _markdown(text: str) -> str:
-    # What argparse prints is plain text: no character of it may mean anything here.
-    return " ".join(re.sub(r"([\\`*_{}\[\]<>#|$])", r"\\\1", text).split())
+    """Let no character of a plain text mean anything, and show flags as code."""
+    parts = re.split(r"((?<![\w-])--?[A-Za-z0-9][\w-]*)", text)
+    shown = [
+        f"`{part}`" if odd else re.sub(r"([\\`*_{}\[\]<>#|$])", r"\\\1", part)
+        for odd, part in zip(cycle((False, True)), parts, strict=False)
+    ]
+    return " ".join("".join(shown).split())
 
 
 def _table(head: list[str], rows: list[list[str]], widths: str) -> str:

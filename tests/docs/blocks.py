@@ -18,6 +18,7 @@ number is as good as another.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -92,7 +93,7 @@ def blocks(page: Path) -> list[Block]:
             try:
                 _add(found, part, orders)
             except PageError as error:
-                raise PageError(f"{page.relative_to(ROOT)}:{part.line}: {error}") from None
+                raise PageError(f"{os.path.relpath(page, ROOT)}:{part.line}: {error}") from None
             orders = {}
     return found
 

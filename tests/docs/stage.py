@@ -189,7 +189,7 @@ class Stage:
         try:
             plays[block.kind](block)
         except AssertionError as error:
-            where = f"{self._page.relative_to(ROOT)}:{block.line}"
+            where = f"{os.path.relpath(self._page, ROOT)}:{block.line}"
             raise AssertionError(f"{where}: {error}") from None
 
     def _write_file(self, block: Block) -> None:

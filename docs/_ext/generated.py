@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle
+from textwrap import dedent
 
 from pygments.lexers.shell import BashLexer
 from sphinx.application import Sphinx
@@ -92,10 +93,10 @@ def exits() -> str:
 
 
 def errors_() -> str:
-    """Every error with its documentation."""
-    return _autoclasses(
-        "errors", [n for n in errors.__all__ if n != "FTPPoolError"], "FTPPoolError"
-    )
+    """The tree of errors as its module draws it, and every error with its documentation."""
+    tree = dedent((errors.__doc__ or "").partition("::\n\n")[2]).strip()
+    names = [name for name in errors.__all__ if name != "FTPPoolError"]
+    return f"```text\n{tree}\n```\n\n" + _autoclasses("errors", names, "FTPPoolError")
 
 
 def events_() -> str:

@@ -303,7 +303,11 @@ class Stage:
         assert same, f"{command or 'it'} prints\n{got}\nand not\n{expected}"
 
     def end(self) -> None:
-        """End the page's program as a program ends, and see that it complains of nothing."""
+        """End the page's program as a program ends, and ask the servers what they saw.
+
+        Raises:
+            AssertionError: It complains of something, or leaves something behind.
+        """
         if self._python is not None:
             out, err = self._python.communicate(timeout=TIMEOUT)
             assert self._python.returncode == 0, out + err
@@ -313,7 +317,9 @@ class Stage:
             self._shell.communicate(timeout=TIMEOUT)
         for name, server in self.servers.items():
             census = server.wait_idle(15)
-            assert census.peak <= 3 or "ssh" in server.kind, (name, census)
+            if "ssh" not in server.kind:
+                assert census.peak <= 3, (name, census)
+                assert census.quits >= census.sessions, (name, census)
 
 
 def _commands(text: str) -> list[tuple[str, str]]:

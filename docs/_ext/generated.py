@@ -94,7 +94,7 @@ def exits() -> str:
 
 def errors_() -> str:
     """The tree of errors as its module draws it, and every error with its documentation."""
-    tree = dedent((errors.__doc__ or "").partition("::\n\n")[2]).strip()
+    tree = dedent((errors.__doc__ or "").partition("::\n\n")[2]).strip().replace("``", "")
     names = [name for name in errors.__all__ if name != "FTPPoolError"]
     return f"```text\n{tree}\n```\n\n" + _autoclasses("errors", names, "FTPPoolError")
 
@@ -106,9 +106,10 @@ def events_() -> str:
 
 def _autoclasses(module: str, names: Iterable[str], base: str) -> str:
     where = "ftppool" if module == "errors" else f"ftppool.{module}"
+    signature = "()" if module == "errors" else ""  # nobody else makes errors
     parts = [
         "```{eval-rst}\n"
-        f".. autoclass:: {where}.{name}\n   :members:\n   :show-inheritance:\n"
+        f".. autoclass:: {where}.{name}{signature}\n   :members:\n   :show-inheritance:\n"
         "```\n"
         for name in (base, *names)
     ]

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import pty
+import pwd
 import struct
 import subprocess
 import sys
@@ -296,11 +297,16 @@ def _doctor(stack: ExitStack, folder: Path) -> list[Shown]:
         shown = record(command, stage.work, stage.environment, 100)
     finally:
         leaker.communicate()
-    return [replace(one, cells=_renamed(one.cells, str(server.port), "21021")) for one in shown]
+    me = pwd.getpwuid(os.getuid()).pw_name
+    names = {str(server.port): "21021", f"  {me} ": f"  {'me':{len(me)}} "}
+    return [replace(one, cells=_renamed(one.cells, names)) for one in shown]
 
 
-def _renamed(cells: Cells, before: str, after: str) -> Cells:
-    return tuple((text.replace(before, after), style) for text, style in cells)
+def _renamed(cells: Cells, names: dict[str, str]) -> Cells:
+    """Give what differs from machine to machine the same name on all of them."""
+    for before, after in names.items():
+        cells = tuple((text.replace(before, after), style) for text, style in cells)
+    return cells
 
 
 def _demo(stack: ExitStack, folder: Path) -> list[Shown]:

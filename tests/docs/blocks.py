@@ -4,7 +4,8 @@ What a block is follows from how it is written:
 
 * ``python``: a piece of the page's program; all pieces of a page share their variables. A ``text``
   block right behind it is what it prints.
-* ``console``: lines with ``$`` are commands of one shell, the others what they print.
+* ``console``: lines with ``$`` are commands of one shell, the others what they print. What installs
+  (``pip``) and what is for a checkout (``make``) is left alone.
 * ``cron``: run as cron would, each line once.
 * a ``{code-block}`` with a ``:caption:``: a file of that name.
 * ``<!-- setup CODE -->`` and ``<!-- check CODE -->``: Python that readers need not see.
@@ -36,6 +37,7 @@ _ORDER = re.compile(
     r"<!--\s*(?P<word>setup|check|background|not run|numbers vary)(?P<rest>.*?)-->", re.DOTALL
 )
 _OPTION = re.compile(r":(?P<name>[\w-]+):(?P<value>.*)\n")
+_ELSEWHERE = re.compile(r"(\$ (pip install|make) .*\n)+")
 # Directives of Sphinx that hold nothing to execute.
 _DIRECTIVE = re.compile(r"\{(?!code-block)[\w-]+\}")
 
@@ -107,6 +109,8 @@ def _add(found: list[Block], part: _Part, orders: dict[str, str]) -> None:
             raise PageError("'not run' without a reason")
     elif "caption" in options:
         found.append(Block("file", text, line, path=options["caption"].strip("`")))
+    elif kind == "console" and _ELSEWHERE.fullmatch(text):
+        pass
     elif kind in ("python", "console", "cron"):
         port = int(orders["background"]) if "background" in orders else None
         varies = "numbers vary" in orders

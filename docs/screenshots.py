@@ -79,15 +79,11 @@ def record(command: list[str], cwd: Path, env: dict[str, str], columns: int = 80
     """Run a command on a terminal of its own, and return what was on it when."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
+    # The terminal becomes its own, as in a shell: in the background nobody draws on one.
     process = subprocess.Popen(
-        command,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=cwd,
-        env=env,
-        start_new_session=True,
-    )
+        ["setsid", "--ctty", *command],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=env,
+    )  # fmt: skip
     os.close(theirs)
     screen = Terminal(columns, LINES)
     stream = pyte.ByteStream(screen)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all-pythons faults soak check clean
+.PHONY: demo test test-all-pythons faults soak check docs pictures clean
 
 # `python -m venv` needs Debian's python3-venv; virtualenv by pip is the other way to the same.
 $(BIN)/python:
@@ -20,6 +20,10 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 
 $(VENV)/.check: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
 	touch $@
 
 # See ftppool keep a batch under a server's limit of three connections.
@@ -63,5 +67,14 @@ check: $(VENV)/.check
 	PATH="$(CURDIR)/$(VENV)/wheel/bin:$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes ftppool
 	$(BIN)/lint-imports
 
+# The documentation, in docs/_build/html; a warning is an error. Its examples run in `make test`.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -b html -E -W -n --keep-going -q docs docs/_build/html $(ARGS)
+
+# Make the pictures of the terminal in docs/ anew (ARGS="put slots").
+pictures: $(VENV)/.docs
+	$(BIN)/python -m tests.support.install
+	$(BIN)/python docs/screenshots.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) .venv-3.* docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -77,7 +77,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """True if the file is where it should be: uploaded, downloaded or skipped."""
+        """True if the file is where it should be (uploaded, downloaded or skipped)."""
         return self.status in _ARRIVED
 
     def to_dict(self) -> dict[str, object]:

@@ -40,7 +40,7 @@ class Session:
 
     @property
     def raw(self) -> object:
-        """The session as the protocol's own library knows it: an ``ftplib.FTP``."""
+        """The session as the protocol's own library knows it, such as an ``ftplib.FTP``."""
         return self._lease.loan
 
     def upload(self, source: Source, remote: str) -> int:

@@ -177,7 +177,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The target as a URL, without its password: what messages show."""
+        """The target as a URL without its password, as messages show it."""
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         user = quote(self.user, safe="", errors="surrogateescape")
         return f"{self.scheme}://{user}{'@' * bool(user)}{host}:{self.port}{self._url_path()}"

@@ -1,0 +1,1 @@
+"""Every example of README.md and docs/ is executed, against real servers."""

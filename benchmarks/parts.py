@@ -33,6 +33,8 @@ class Cell:
     connections: int = 4
     rtt: float = 0.0
     """Seconds."""
+    runs: int | None = None
+    """None: those of the part."""
 
     @property
     def axis(self) -> dict[str, float]:
@@ -85,10 +87,14 @@ def _parts(quick: bool) -> Iterator[Part]:
         "count-vsftpd",
         "from few files to many: files of 1 kB, a thousand in a directory, loopback",
         "vsftpd",
-        tuple(Cell(count, work.many(count, 1000)) for count in counts),
+        # A small batch is over before it says much; a large one says it in one run.
+        tuple(
+            Cell(count, work.many(count, 1000), runs=1 if quick or count > 10_000 else 5)
+            for count in counts
+        ),
         ("ftppool", "ftplib, {n} threads"),
         1,
-        6,
+        8,
     )
 
 

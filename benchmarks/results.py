@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,16 @@ def machine() -> dict[str, Any]:
     }
 
 
+def commit() -> str | None:
+    """Return what of ftppool is measured; None where git cannot tell."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        said = subprocess.run(asked, cwd=HERE.parent, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip()
+
+
 def load(folder: Path) -> Records:
     """Return the records of a folder by the names of their parts."""
     path = folder / _FILE
@@ -41,7 +52,8 @@ def merge(folder: Path, name: str, record: dict[str, Any]) -> None:
     """Put one part's record into the results file, in place of an older one."""
     folder.mkdir(parents=True, exist_ok=True)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    records = load(folder) | {name: {"date": today, "machine": machine(), **record}}
+    about = {"date": today, "commit": commit(), "machine": machine()}
+    records = load(folder) | {name: about | record}
     text = json.dumps(_rounded(records), indent=1, sort_keys=True) + "\n"
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
         file.write(text)

@@ -201,14 +201,16 @@ def part(part: Part, *, runs: int | None = None) -> dict[str, Any]:
         bench = stack.enter_context(Bench(part, folder, link))
         for cell in part.cells:
             print(f" {cell.axis}", file=sys.stderr, flush=True)
-            figures = bench.cell(cell, clients, runs or part.runs)
+            figures = bench.cell(cell, clients, runs or cell.runs or part.runs)
             cells.append({"axis": cell.axis, "figures": figures})
         how = link.how if link else None
+    imported = measure(Command([sys.executable, "-c", "import ftppool"]), os.environ)
     return {
         "title": part.title,
         "server": part.server,
         "link": how,
         "left_out": without,
+        "import_peak": imported["peak"],
         "seconds": round(time.monotonic() - began),
         "versions": {client.tool: tools.version(client.tool) for client in clients}
         | {part.server: tools.version(part.server)},

@@ -80,6 +80,8 @@ def here(name: str, options: argparse.Namespace) -> int:
     except run.NotHere as error:
         print(f"  left out: {error}", file=sys.stderr)
         return 0
+    if options.quick:
+        record["quick"] = True
     results.merge(options.results, name, record)
     return 0
 
@@ -89,9 +91,12 @@ def main() -> int:
     parser.add_argument("what", nargs="+", metavar="NAME", help="parts, all, list or render")
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     parser.add_argument("--runs", type=int, help="of each client (default: the part's own number)")
-    parser.add_argument("--results", type=Path, default=results.HERE, help="folder (default: here)")
+    parser.add_argument("--results", type=Path, help="folder (default: benchmarks/results)")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.quick and not options.results:
+        parser.error("--quick needs --results FOLDER, so that true results are not lost")
+    options.results = options.results or results.HERE
     if options.what == ["list"]:
         for name, what in names().items():
             print(f"{name:<22}{what}")

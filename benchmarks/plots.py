@@ -50,28 +50,49 @@ def bars(title: str, subtitle: str, panels: Sequence[Bars], columns: int, *, sha
     width = (_WIDTH - 2 * _PAD - (columns - 1) * gap) / columns
     rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
     heights = [44 + _ROW * max(len(panel.bars) for panel in row) for row in rows]
-    drawing = Drawing(_WIDTH, 78 + sum(heights) + 12, title, subtitle)
+    top = _heading_height(subtitle)
+    drawing = Drawing(_WIDTH, top + sum(heights) + 8, title, subtitle)
     _heading(drawing, title, subtitle)
-    most = max((bar.value or 0 for panel in panels for bar in panel.bars), default=0)
-    y = 84.0
+    y = top + 6
     for row, height in zip(rows, heights, strict=True):
         for number, panel in enumerate(row):
-            longest = most if shared else max((bar.value or 0 for bar in panel.bars), default=0)
-            _bars(drawing, panel, _PAD + number * (width + gap), y, width, longest or 1)
+            scale = _Scale.of(panels if shared else [panel], width)
+            _bars(drawing, panel, _PAD + number * (width + gap), y, scale)
         y += height
     return drawing.render()
 
 
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """How wide labels are, and how many pixels one unit is."""
+
+    labels: float
+    unit: float
+
+    @classmethod
+    def of(cls, panels: Sequence[Bars], width: float) -> _Scale:
+        """Return the scale of panels that are `width` pixels wide."""
+        found = [(panel, bar) for panel in panels for bar in panel.bars]
+        labels = max(width_of(bar.label) for _, bar in found) + 8
+        known = [(panel.show(bar.value), bar.value) for panel, bar in found if bar.value]
+        numbers = max((width_of(shown) for shown, _ in known), default=0) + 12
+        most = max((value for _, value in known), default=1)
+        return cls(labels, (width - labels - numbers) / most)
+
+
 def _heading(drawing: Drawing, title: str, subtitle: str) -> None:
     drawing.text(_PAD, 34, title, size=18, bold=True)
-    drawing.text(_PAD, 56, subtitle, size=13, color="soft")
+    for number, line in enumerate(subtitle.splitlines()):
+        drawing.text(_PAD, 56 + 18 * number, line, size=13, color="soft")
 
 
-def _bars(drawing: Drawing, panel: Bars, x: float, y: float, width: float, most: float) -> None:
+def _heading_height(subtitle: str) -> float:
+    return 60 + 18 * len(subtitle.splitlines())
+
+
+def _bars(drawing: Drawing, panel: Bars, x: float, y: float, scale: _Scale) -> None:
     drawing.text(x, y + 8, panel.title, size=14, bold=True)
-    labels = max(width_of(bar.label) for bar in panel.bars) + 8
-    numbers = max(width_of(panel.show(bar.value)) for bar in panel.bars if bar.value) + 10
-    room = width - labels - numbers
+    labels = scale.labels
     drawing.line([(x + labels, y + 18), (x + labels, y + 20 + _ROW * len(panel.bars))], "edge")
     for number, bar in enumerate(panel.bars):
         top = y + 20 + number * _ROW
@@ -81,14 +102,23 @@ def _bars(drawing: Drawing, panel: Bars, x: float, y: float, width: float, most:
         if bar.value is None:
             drawing.text(x + labels + 8, top + 15, bar.note, size=12, color="soft")
             continue
-        length = max(1.0, bar.value / most * room)
+        length = max(1.0, bar.value * scale.unit)
         drawing.bar(x + labels, top + 3, length, _ROW - 7, "ours" if ours else "peer")
         shown = panel.show(bar.value)
         drawing.text(x + labels + length + 6, top + 15, shown, color=color, bold=ours)
 
 
-_HUES = ("a", "b", "c", "d", "e")
-_DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 2")
+_STYLES = {
+    "ftplib in threads": ("a", ""),
+    "paramiko in threads": ("a", ""),
+    "aioftp": ("b", "6 3"),
+    "asyncssh": ("b", "6 3"),
+    "lftp": ("c", "2 3"),
+    "curl": ("d", "8 3 2 3"),
+    _OURS: ("ours", ""),
+}
+_OTHER = ("e", "1 2")
+"""Hue and dash of a client, the same in all panels."""
 
 
 def lines(title: str, subtitle: str, panels: Sequence[Lines], columns: int) -> str:
@@ -96,11 +126,12 @@ def lines(title: str, subtitle: str, panels: Sequence[Lines], columns: int) -> s
     rows = math.ceil(len(panels) / columns)
     gap, height = 28.0, 292.0
     width = (_WIDTH - 2 * _PAD - (columns - 1) * gap) / columns
-    drawing = Drawing(_WIDTH, 78 + rows * height, title, subtitle)
+    first = _heading_height(subtitle)
+    drawing = Drawing(_WIDTH, first + rows * height, title, subtitle)
     _heading(drawing, title, subtitle)
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        _lines(drawing, panel, _PAD + column * (width + gap), 84 + row * height, width)
+        _lines(drawing, panel, _PAD + column * (width + gap), first + 6 + row * height, width)
     return drawing.render()
 
 
@@ -128,7 +159,9 @@ def _lines(drawing: Drawing, panel: Lines, x: float, y: float, width: float) -> 
     middle = (left + right) / 2
     drawing.text(middle, bottom + 36, panel.x_label, size=12, color="soft", anchor="middle")
     ends: dict[str, float] = {}
-    for name, hue, dash in _ordered(panel):
+    # Ours last, so that it is on top.
+    for name in sorted(panel.lines, key=lambda name: name == _OURS):
+        hue, dash = _STYLES.get(name, _OTHER)
         points = [
             (across(place), down(value))
             for (place, _), value in zip(panel.places, panel.lines[name], strict=True)
@@ -141,20 +174,10 @@ def _lines(drawing: Drawing, panel: Lines, x: float, y: float, width: float) -> 
         for point in points:
             drawing.dot(*point, hue, 3.6 if ours else 2.6)
         ends[name] = points[-1][1]
-    hues = {name: hue for name, hue, _ in _ordered(panel)}
     for name, end in _apart(ends, 15, bottom).items():
         bold = name == _OURS
-        drawing.text(right + 8, end + 4, name, size=12, color=hues[name], bold=bold)
-
-
-def _ordered(panel: Lines) -> list[tuple[str, str, str]]:
-    """Return name, hue and dash of each line, ours last, so that it is on top."""
-    others = [name for name in panel.lines if name != _OURS]
-    found = [
-        (name, hue, dash)
-        for name, hue, dash in zip(others, _HUES, _DASHES, strict=False)
-    ]
-    return found + ([(_OURS, "ours", "")] if _OURS in panel.lines else [])
+        hue, _ = _STYLES.get(name, _OTHER)
+        drawing.text(right + 8, end + 4, name, size=12, color=hue, bold=bold)
 
 
 def _apart(ends: dict[str, float], distance: float, bottom: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ from benchmarks.parts import NAMES
 from benchmarks.plots import Bar, Bars, Lines
 from benchmarks.results import Records
 
-_SAFE = "ftppool checks each size, then gives the name; the others do neither"
+_SAFE = "ftppool proves the size of each file before it takes its name; the others do not"
 
 
 def write(folder: Path) -> None:
@@ -38,11 +38,12 @@ def _pictures(records: Records) -> Iterator[tuple[str, str]]:
         ("tree", "A tree of files, small and large"),
     ):
         if panels := _compared(records, kind):
-            subtitle = f"{_title(records, kind)}. Seconds, less is better. {_SAFE}."
+            subtitle = f"{_title(records, kind)}. Seconds, less is better.\n{_SAFE}."
             yield kind, plots.bars(title, subtitle, panels, 2, shared=True)
     if panels := _large(records):
-        subtitle = "Loopback, one connection; whole processes, less is better"
-        yield "large", plots.bars("One file of 1 GB", subtitle, panels, 3, shared=False)
+        title = _title(records, "large").capitalize()
+        subtitle = "One connection, whole processes; less is better"
+        yield "large", plots.bars(title, subtitle, panels, 3, shared=False)
     if scaling := _scaling(records):
         subtitle = "Seconds for files of 10 kB, less is better"
         yield "scaling", plots.lines("More connections, longer round trips", subtitle, scaling, 2)
@@ -88,7 +89,7 @@ def _large(records: Records) -> list[Bars]:
         ("peak memory of the client", "peak", 1 / 2**20, lambda value: f"{value:.0f} MiB"),
     ]
     for name, record in records.items():
-        if name in ("large-vsftpd", "large-openssh"):
+        if name.startswith("large-"):
             figures = {
                 label.replace(", 1 connection", ""): figure
                 for label, figure in record["cells"][0]["figures"].items()

@@ -15,7 +15,7 @@ DARK = {
     "d": "#d9a83a", "e": "#9198a1",
 }  # fmt: skip
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
-_CHARACTER = 0.54  # of the font's size, on average
+_CHARACTER = 0.57  # of the font's size, on average
 
 
 def width_of(text: str, size: float = 13) -> float:

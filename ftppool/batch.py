@@ -6,7 +6,6 @@ back and takes Ctrl-C, so it never holds anything that an interrupt could lose.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from ftppool.crew import Begin, Crew, Note
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.events import BatchDone, FileDone, FileQueued
 from ftppool.inputs import Job
+from ftppool.logs import log
 from ftppool.plan import Plan
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.download import Fetch
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ftppool.journal import Journal
 
 __all__ = ["Batch"]
-
-_log = logging.getLogger("ftppool")
 
 WINDOW = 1000
 """Inputs taken ahead of the workers."""
@@ -147,7 +145,10 @@ class Batch:
             self._collect()
             self._accept_found()
         if empty:
-            _log.warning("ftppool: no files: the input is empty; check paths and patterns")
+            log.warning(
+                "ftppool: no files: the input is empty; check paths and patterns",
+                pool=self._pool.name,
+            )
         while self._finds and (self._open or self._found) and not self._crew.stopped:
             self._wait()
             self._accept_found()
@@ -214,7 +215,9 @@ class Batch:
             if self._crew.stopped:
                 return
             if not held:
-                _log.warning("ftppool: no file of the batch matches last=%r", pattern)
+                log.warning(
+                    "ftppool: no file of the batch matches last=%r", pattern, pool=self._pool.name
+                )
             if self._lost or self._crew.causes:
                 self._too_early = TransferError(
                     "not begun, as it goes last and not all other files arrived",
@@ -292,7 +295,7 @@ class Batch:
         self._taken.pop(job.index, None)
         self._crew.begun.discard(job.index)
         self._lost += not outcome.ok
-        if self._pool.listening:
+        if self._pool.listening or outcome.status is Status.FAILED:
             self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
         if tell and self._plan.on_arrived is not None:
             self._call_back(self._plan.on_arrived, outcome)
@@ -304,7 +307,10 @@ class Batch:
             if not self._ending:
                 raise
             # The batch ends because of an error already, perhaps this one.
-            _log.exception("ftppool: the callback failed for %s", outcome.remote)
+            log.exception(
+                "ftppool: the callback failed for %s", outcome.remote,
+                pool=self._pool.name, remote=outcome.remote,
+            )  # fmt: skip
             return
         if self._journal is not None:
             try:

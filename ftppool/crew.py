@@ -7,7 +7,6 @@ What they share with the caller's thread is changed in single steps (``append``,
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -29,6 +28,7 @@ from ftppool.errors import (
 )
 from ftppool.events import FileProgress, FileStarted, Retrying
 from ftppool.inputs import EmptyDirectory, Job
+from ftppool.logs import log
 from ftppool.report import Outcome, Status
 from ftppool.retry import file_delay
 from ftppool.transfer.chain import OneAtATime, overlap
@@ -37,8 +37,6 @@ from ftppool.transfer.upload import Upload
 from ftppool.workers import launch
 
 __all__ = ["Begin", "Crew", "Done", "Note"]
-
-_log = logging.getLogger("ftppool")
 
 MOMENT = 0.01
 """Seconds for which a file that has arrived waits for the next one, to take its name beside it."""
@@ -443,10 +441,16 @@ class Crew:
 
     def _complain(self, item: Item, failure: FTPPoolError) -> None:
         if isinstance(item, EmptyDirectory):
-            _log.warning("ftppool: the empty directory %s was not made: %s", item.remote, failure)
+            log.warning(
+                "ftppool: the empty directory %s was not made: %s", item.remote, failure,
+                pool=self._pool.name, remote=item.remote,
+            )  # fmt: skip
             self.causes.append(failure)
         else:
-            _log.warning("ftppool: a part of %s was not removed: %s", item.remote, failure)
+            log.warning(
+                "ftppool: a part of %s was not removed: %s", item.remote, failure,
+                pool=self._pool.name, remote=item.remote,
+            )  # fmt: skip
 
     def _interrupt_waiting(self, worker: _Worker) -> None:
         """The batch was stopped: clean up after files that waited for another attempt."""

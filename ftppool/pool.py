@@ -620,7 +620,7 @@ class _Lender:
         self.policy = pool.policy
         self.resolve = pool.resolve
         self.emit = pool.emit
-        self.listening = pool._estate.on_event is not None
+        self.listening = pool._estate.listening
         self.stats = pool.stats
 
     def lend(self, timeout: float, cancel: Cancel) -> Lease:

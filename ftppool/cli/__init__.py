@@ -40,25 +40,12 @@ def _guarded(argv: Sequence[str] | None) -> int:
     """Run the command; every error becomes an exit code and at most one line."""
     try:
         with ended_by_signals():
-            return _run(arguments.parse(argv))
+            options = arguments.parse(argv)
+            return arguments.runner(options.command)(options)
     except (KeyboardInterrupt, Terminated) as stop:
         return _say(*ended_by(stop))
     except Exception as error:  # noqa: BLE001 - the last one to catch it
         return _failure(error)
-
-
-def _run(options: arguments.Options) -> int:
-    if options.command == "demo":
-        from ftppool.cli import demo
-
-        return demo.run(options)
-    if options.command == "slots":
-        from ftppool.cli import slots
-
-        return slots.run(options)
-    from ftppool.cli import put
-
-    return put.run(options)
 
 
 def _failure(error: Exception) -> int:

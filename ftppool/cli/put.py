@@ -260,6 +260,9 @@ class _Lines(logging.Handler):
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "ftppool_event", None)
+        if event is not None and not event.startswith("Lea"):
+            return  # of a file or session: said at the end, or with --verbose
         self._screen.line(f"ftppool: {one_line(record.getMessage().removeprefix('ftppool: '))}")
 
 

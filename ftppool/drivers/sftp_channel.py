@@ -29,6 +29,8 @@ CHUNK = 32600
 """Bytes of one write where the server does not say more: a whole packet fits into one of SSH."""
 LARGEST_WRITE = 255 << 10
 LARGEST_PACKET = 16 << 20
+PATIENCE = 1.0
+"""Seconds that a channel is kept open for a thread that is writing to it."""
 SLOWEST = 1000
 """Bytes per second below which an answer does not come in any more."""
 READ_SIZE = 256 * 1024
@@ -126,6 +128,9 @@ class SFTPChannel:
         write_size: Bytes that one write may carry.
         read_size: Bytes that one read may ask for.
         digests: True if the server computes digests, None while nobody has asked.
+        sending: Held while a request is written. Bytes behind our CLOSE are the end of the whole
+            connection ("nonexistent channel", says OpenSSH), and a thread that reads ahead for a
+            borrower may still write when he has given the channel back.
     """
 
     channel: paramiko.Channel
@@ -138,6 +143,7 @@ class SFTPChannel:
     write_size: int = CHUNK
     read_size: int = 1 << 15
     digests: bool | None = None
+    sending: threading.Lock = field(default_factory=threading.Lock)
     _next: int = FIRST_ID
     _arrived: dict[int, Packet] = field(default_factory=dict)
     _buffer: bytearray = field(default_factory=bytearray)
@@ -164,6 +170,19 @@ class SFTPChannel:
         """Make it unusable and wake whoever waits on it, from any thread and without I/O."""
         self.broken = True
         self.channel.in_buffer.close()
+
+    def close(self) -> None:
+        """End the channel, behind what another thread may be writing."""
+        channel = cast("Any", self.channel)
+        with channel.lock:
+            channel.eof_sent = True  # whoever waits for room to send gives up
+            channel.out_buffer_cv.notify_all()
+        waited = self.sending.acquire(timeout=PATIENCE)
+        try:
+            channel.close()
+        finally:
+            if waited:
+                self.sending.release()
 
     def disown(self) -> None:
         """In a forked child: no finalizer may wait for a lock that a thread of the parent had."""
@@ -242,12 +261,13 @@ class SFTPChannel:
         view, channel = memoryview(data), cast("Any", self.channel)
         try:
             while view:
-                with channel.lock:
-                    size = 0 if channel.closed else channel._wait_for_send_window(len(view))
-                if not size:
-                    raise EOFError("the server closed the channel")
-                head = CHANNEL_HEAD.pack(CHANNEL_DATA, channel.remote_chanid, size)
-                channel.transport._send_user_message(_Message(head + view[:size]))
+                with self.sending:
+                    with channel.lock:
+                        size = 0 if channel.closed else channel._wait_for_send_window(len(view))
+                    if not size:
+                        raise EOFError("the server closed the channel")
+                    head = CHANNEL_HEAD.pack(CHANNEL_DATA, channel.remote_chanid, size)
+                    channel.transport._send_user_message(_Message(head + view[:size]))
                 view = view[size:]
         except BaseException:
             self.broken = True  # half a packet may be on its way

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import os
 import socket
 import ssl
@@ -15,12 +14,11 @@ from typing import Any, Final, TypeVar
 from ftppool.drivers.base import reset, wait_for
 from ftppool.drivers.replies import legible
 from ftppool.errors import ConfigError, TLSError
+from ftppool.logs import log
 from ftppool.target import Target
 from ftppool.tlsconfig import TLSConfig
 
 __all__ = ["TLSPolicy", "TLSState", "clear_text", "is_verdict", "says_nothing"]
-
-_log = logging.getLogger("ftppool")
 
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
@@ -84,7 +82,9 @@ class TLSPolicy:
         self.context = _context(config)
         self._pin = config.fingerprint
         if config.trust_any:
-            _log.warning("%s: trust_any is set: anybody can pose as this server", target.url)
+            log.warning(
+                "ftppool: %s: trust_any is set: anybody can pose as this server", target.url
+            )
 
     def wrap(self, sock: socket.socket, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
         """Put TLS on a connected socket, which is taken over; :meth:`shake_hands` must follow.

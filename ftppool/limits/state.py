@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import re
 import socket
@@ -16,9 +15,9 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["Unusable", "address_folder", "address_of", "open_private", "open_root", "warn_once"]
+from ftppool.logs import log
 
-_log = logging.getLogger("ftppool")
+__all__ = ["Unusable", "address_folder", "address_of", "open_private", "open_root", "warn_once"]
 
 VARIABLE = "FTPPOOL_STATE_DIR"
 PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
@@ -190,7 +189,7 @@ def warn_once(message: str, *words: object) -> None:
     """Log a warning, once in the life of the process."""
     if not _warned:
         _warned.append(message % words)
-        _log.warning(message, *words)
+        log.warning(message, *words)
 
 
 _lock = threading.Lock()  # guards _chosen and _warned

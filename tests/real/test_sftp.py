@@ -61,6 +61,26 @@ def test_a_client_that_was_given_back_is_harmless(sshd: Server) -> None:
         assert pool.stats().opened == 1
 
 
+def test_a_thread_that_still_reads_ahead_does_not_cost_the_connection(
+    sshd: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = paramiko.Transport._send_user_message  # type: ignore[attr-defined]  # not in its stubs
+
+    def slowly(transport: paramiko.Transport, message: paramiko.Message) -> None:
+        if "prefetch" in threading.current_thread().name:
+            time.sleep(0.01)  # a busy machine: what it sends now comes behind what we do meanwhile
+        send(transport, message)
+
+    monkeypatch.setattr(paramiko.Transport, "_send_user_message", slowly)
+    (sshd.home / "hello").write_bytes(b"hello" * 1_000_000)
+    with FTPPool(sshd.url, max_per_ip=1) as pool:
+        for _ in range(10):
+            with pool.sftp() as sftp:
+                sftp.open("hello", "rb").prefetch()
+                time.sleep(0.005)
+        assert pool.stats().opened == 1
+
+
 def test_what_a_borrower_spoils_is_only_his_channel(sshd: Server) -> None:
     (sshd.home / "hello").write_bytes(b"hello")
     with FTPPool(sshd.url, max_per_ip=1) as pool, pool.sftp() as other:

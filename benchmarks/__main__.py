@@ -39,9 +39,7 @@ def chosen(wanted: list[str]) -> list[str]:
     """Return the parts that were asked for, by their names or how these begin."""
     found = []
     for word in wanted:
-        fitting = [
-            name for name in names() if word in (name, "all") or name.startswith(word + "-")
-        ]
+        fitting = [name for name in names() if word in (name, "all") or name.startswith(word + "-")]
         if not fitting:
             sys.exit(f"there is no part {word}: python -m benchmarks list")
         found += [name for name in fitting if name not in found]
@@ -57,7 +55,9 @@ def measure(name: str, *, quick: bool, runs: int | None) -> dict[str, Any]:
         try:
             module = importlib.import_module(OTHERS[name][0])
         except ImportError as error:
-            raise run.NotHere(f"{error.name} is not installed (pip install --group bench)") from None
+            raise run.NotHere(
+                f"{error.name} is not installed (pip install --group bench)"
+            ) from None
         record: dict[str, Any] = module.part(**_fewer(name) if quick else {})
         return record
     return run.part(parts.every(quick=quick)[name], runs=runs)

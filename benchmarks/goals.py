@@ -105,23 +105,21 @@ def memory(records: Records, part: str, files: float) -> float | None:
 
 def _pools(records: Records) -> float | None:
     alone = records.get("pools", {}).get("alone", {})
-    if "ftppool" not in alone or "psycopg_pool" not in alone:
-        return None
-    return statistics.median(alone["ftppool"]) / statistics.median(alone["psycopg_pool"])
+    ours, theirs = (middle(alone, name) for name in ("ftppool", "psycopg_pool"))
+    return ours / theirs if ours and theirs else None
 
 
 def _start(what: str) -> Callable[[Records], float | None]:
     def value(records: Records) -> float | None:
         walls = records.get("startup", {}).get("walls", {})
-        if what not in walls:
-            return None
-        return (statistics.median(walls[what]) - statistics.median(walls["python -c pass"])) * 1000
+        both, bare = (middle(walls, name) for name in (what, "python -c pass"))
+        return (both - bare) * 1000 if both and bare else None
 
     return value
 
 
 def _all() -> list[Goal]:
-    small = "200 × 10 kB, 20 ms, 4 connections"
+    small = "200 x 10 kB, 20 ms, 4 connections"
     goals = [
         Goal(f"{small}, {NAMES[server]}: time, of the best peer's", limit,
              _ratio(f"small-{server}", OURS[0], None))
@@ -138,7 +136,7 @@ def _all() -> list[Goal]:
         for server, limit in (("vsftpd", 4.3), ("proftpd", 3.3), ("pure-ftpd", 3.3))
     ]  # fmt: skip
     for server in ("vsftpd", "proftpd", "pure-ftpd"):
-        work = f"2,000 × 1 kB, loopback, {NAMES[server]}: time, of"
+        work = f"2,000 x 1 kB, loopback, {NAMES[server]}: time, of"
         part = f"loopback-{server}"
         goals.append(Goal(f"{work} the best peer's", 1.1, _ratio(part, OURS[0], None)))
         threads = _ratio(part, OURS[0], "ftplib, 4 threads")

@@ -19,6 +19,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator
+from typing import Self
 
 SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
 
@@ -36,7 +37,7 @@ def _run(command: str) -> None:
     try:
         subprocess.run(command.split(), check=True, capture_output=True, text=True)
     except FileNotFoundError:
-        raise LinkError(f"{command.split()[0]} is not there (Debian's iproute2)") from None
+        raise LinkError(f"{command.partition(' ')[0]} is not there (Debian's iproute2)") from None
     except subprocess.CalledProcessError as error:
         raise LinkError(f"{command}: {error.stderr.strip()}") from None
 
@@ -149,7 +150,7 @@ class Link:
             os.kill(carrier, signal.SIGKILL)
             os.waitpid(carrier, 0)
 
-    def __enter__(self) -> Link:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -172,7 +172,11 @@ FTP = {
         OURS_ALONE,
         Peer("ftplib, {n} threads", "ftplib", functools.partial(_python, "by_ftplib"), python=True),
         Peer(
-            "ftplib, 1 connection", "ftplib", functools.partial(_python, "by_ftplib"), 1, python=True
+            "ftplib, 1 connection",
+            "ftplib",
+            functools.partial(_python, "by_ftplib"),
+            1,
+            python=True,
         ),
         Peer("lftp", "lftp", _lftp),
         Peer("curl", "curl", _curl),

@@ -53,9 +53,9 @@ def _pictures(records: Records) -> Iterator[tuple[str, str]]:
 
 
 def _title(records: Records, kind: str) -> str:
-    return next(
-        record["title"] for name, record in records.items() if name.startswith(f"{kind}-")
-    )
+    title: str
+    title, *_ = (record["title"] for name, record in records.items() if name.startswith(f"{kind}-"))
+    return title
 
 
 def _compared(records: Records, kind: str) -> list[Bars]:
@@ -108,7 +108,9 @@ def _scaling(records: Records) -> list[Lines]:
             ("rtt", "rtt_ms", "round trip, ms"),
         ):
             if record := records.get(f"{kind}-{server}"):
-                places = [(cell["axis"][axis], f"{cell['axis'][axis]:g}") for cell in record["cells"]]
+                places = [
+                    (cell["axis"][axis], f"{cell['axis'][axis]:g}") for cell in record["cells"]
+                ]
                 title = f"{NAMES[server]}: {'4 connections' if kind == 'rtt' else '20 ms'}"
                 count = record["cells"][0]["axis"]["files"]
                 lines = _by_client(record)

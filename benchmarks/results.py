@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -51,7 +51,7 @@ def load(folder: Path) -> Records:
 def merge(folder: Path, name: str, record: dict[str, Any]) -> None:
     """Put one part's record into the results file, in place of an older one."""
     folder.mkdir(parents=True, exist_ok=True)
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    today = dt.datetime.now(dt.UTC).date().isoformat()
     about = {"date": today, "commit": commit(), "machine": machine()}
     records = load(folder) | {name: about | record}
     text = json.dumps(_rounded(records), indent=1, sort_keys=True) + "\n"

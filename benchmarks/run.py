@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ftppool
 from benchmarks import links, peers, tools, work
@@ -80,7 +80,7 @@ class Bench:
         self._stack = ExitStack()
         self._environment: dict[str, str] = {}
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         from tests.support import servers  # after main() has said where they are to listen
         from tests.support.openssh import OpenSSH
 
@@ -130,9 +130,7 @@ class Bench:
     ) -> None:
         server = self._server
         number = client.connections or cell.connections
-        job = Job(
-            self._host, self._port, server.user, server.password, folder, number, self._ssh
-        )
+        job = Job(self._host, self._port, server.user, server.password, folder, number, self._ssh)
         with self._link.at_client(cell.rtt) if self._link else nullcontext():
             found = measure(client.command(job), self._environment)
         wrong = work.missing(wanted, work.sizes(server.home))

@@ -28,7 +28,7 @@ def _number(value: float) -> str:
 
 
 class Drawing:
-    """A picture of `width` × `height` pixels."""
+    """A picture of `width` by `height` pixels."""
 
     def __init__(self, width: float, height: float, title: str, description: str) -> None:
         self.width, self.height = width, height
@@ -87,10 +87,12 @@ class Drawing:
             f'height="{_number(self.height)}" viewBox="0 0 {_number(self.width)} '
             f'{_number(self.height)}" role="img" font-family="{FONT}">\n'
             f"<title>{escape(self._title)}</title>\n<desc>{escape(self._description)}</desc>\n"
-            f"<style>\n{_style(LIGHT)}\n@media (prefers-color-scheme: dark) {{\n{_style(DARK)}\n}}\n"
-            f"</style>\n"
+            f"<style>\n{_style(LIGHT)}\n"
+            f"@media (prefers-color-scheme: dark) {{\n{_style(DARK)}\n}}\n</style>\n"
             f'<rect class="card s-edge" x="0.5" y="0.5" width="{_number(self.width - 1)}" '
-            f'height="{_number(self.height - 1)}" rx="8"/>\n' + "\n".join(self._parts) + "\n</svg>\n"
+            f'height="{_number(self.height - 1)}" rx="8"/>\n'
+            + "\n".join(self._parts)
+            + "\n</svg>\n"
         )
 
 

@@ -45,7 +45,7 @@ def _lines(records: Records, plots: list[str]) -> Iterator[str]:
 
 
 def _machines(records: Records) -> list[str]:
-    seen = {}
+    seen: dict[str, set[str]] = {}
     for record in records.values():
         machine = record["machine"]
         line = (
@@ -71,7 +71,7 @@ def _goals(records: Records) -> Iterator[str]:
     for goal in GOALS:
         value = goal.value(full)
         if value is None:
-            yield f"| {goal.text} | ≤ {goal.limit:g}{goal.unit} | – | not measured |"
+            yield f"| {goal.text} | ≤ {goal.limit:g}{goal.unit} | - | not measured |"
         else:
             said = "met" if value <= goal.limit else "**missed**"
             shown = f"{value:.0f}" if goal.unit else f"{value:.2f}"
@@ -104,10 +104,10 @@ def _counts(name: str, record: dict[str, Any], columns: list[str]) -> Iterator[s
     counts = [cell["axis"]["files"] for cell in record["cells"]]
     yield f"\n| ftppool | {' | '.join(columns)} |\n|---|{'--:|' * len(columns)}"
     each = [goals.further(records, name, OURS[0], count) for count in counts]
-    shown = ["–" if cost is None else f"{cost * 1000:.2f}" for cost in each]
+    shown = ["-" if cost is None else f"{cost * 1000:.2f}" for cost in each]
     yield f"| ms for each file above {counts[0]} | {' | '.join(shown)} |"
     peaks = [goals.memory(records, name, count) for count in counts]
-    shown = ["–" if peak is None else f"{peak:.1f}" for peak in peaks]
+    shown = ["-" if peak is None else f"{peak:.1f}" for peak in peaks]
     yield f"| peak memory above import, MiB | {' | '.join(shown)} |"
 
 
@@ -140,7 +140,7 @@ def _seconds(figure: dict[str, Any]) -> str:
     if "failed" in figure:
         return f"did not deliver: {figure['failed']}"
     wall = middle(figure)
-    return "–" if wall is None else f"{wall:.2f}"
+    return "-" if wall is None else f"{wall:.2f}"
 
 
 def _others(records: Records) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Any
 
 import asyncssh
 
@@ -16,7 +17,7 @@ def main() -> None:
     directories, files = walk(folder)
     names = iter(files)
 
-    def connect() -> asyncssh.connect:
+    def connect() -> Any:  # to be awaited, or entered
         return asyncssh.connect(
             host,
             int(port),

@@ -125,9 +125,7 @@ def _lock(path: Path, deadline: float) -> Iterator[None]:
         yield  # closing the file unlocks it
 
 
-def _unpack_all(
-    work: Path, packages_of: Mapping[str, tuple[str, ...]], deadline: float
-) -> Path:
+def _unpack_all(work: Path, packages_of: Mapping[str, tuple[str, ...]], deadline: float) -> Path:
     for command in ("apt-get", "dpkg-deb", "dpkg-query", "ldd"):
         if shutil.which(command) is None:
             raise InstallError(f"{command} not found: this needs a Debian machine")

@@ -182,13 +182,13 @@ def _lines(drawing: Drawing, panel: Lines, x: float, y: float, width: float) -> 
 
 def _apart(ends: dict[str, float], distance: float, bottom: float) -> dict[str, float]:
     """Move labels that would cover each other: down, then up from the bottom."""
-    placed = dict(sorted(ends.items(), key=lambda item: item[1]))
+    placed: dict[str, float] = {}
     before = -math.inf
-    for name in placed:
-        before = placed[name] = max(placed[name], before + distance)
+    for name, end in sorted(ends.items(), key=lambda item: item[1]):
+        before = placed[name] = max(end, before + distance)
     before = math.inf
-    for name in reversed(placed):
-        before = placed[name] = min(placed[name], before - distance, bottom)
+    for name in reversed(list(placed)):
+        before = placed[name] = min(placed.pop(name), before - distance, bottom)
     return placed
 
 

@@ -41,7 +41,7 @@ def _pictures(records: Records) -> Iterator[tuple[str, str]]:
             subtitle = f"{_title(records, kind)}. Seconds, less is better.\n{_SAFE}."
             yield kind, plots.bars(title, subtitle, panels, 2, shared=True)
     if panels := _large(records):
-        title = _title(records, "large").capitalize()
+        title = _title(records, "large").replace("one", "One", 1)
         subtitle = "One connection, whole processes; less is better"
         yield "large", plots.bars(title, subtitle, panels, 3, shared=False)
     if scaling := _scaling(records):
@@ -136,12 +136,14 @@ def _count(records: Records) -> list[Lines]:
     counts = [cell["axis"]["files"] for cell in cells]
     places = [(math.log10(count), f"{count:,}") for count in counts]
     costs: dict[str, list[float | None]] = {}
+    several = [count for count in counts if count >= 1000] or counts  # fewer are all start-up
     for label in cells[0]["figures"]:
-        each = [goals.further(records, name, label, count) for count in counts]
+        each = [goals.further(records, name, label, count) for count in several]
         short = label.replace(", 4 threads", " in threads")
         costs[short] = [None if cost is None else cost * 1000 for cost in each]
     memory = {OURS[0]: [goals.memory(records, name, count) for count in counts]}
+    measured = places[-len(several) :]
     return [
-        Lines("Cost of a file", "files", "ms for each file after the first ten", places, costs),
+        Lines("Cost of a file", "files", "ms for each file after the first ten", measured, costs),
         Lines("Memory", "files", "peak of ftppool above import, MiB", places, memory),
     ]

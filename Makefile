@@ -68,7 +68,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m venv --clear --without-pip $(VENV)/wheel
-	$(BIN)/python -m pip --python $(VENV)/wheel/bin/python install --quiet --disable-pip-version-check .
+	$(BIN)/python -m pip --python $(VENV)/wheel/bin/python install --quiet --disable-pip-version-check '.[prometheus]'
 	PATH="$(CURDIR)/$(VENV)/wheel/bin:$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes ftppool
 	$(BIN)/lint-imports
 

@@ -21,6 +21,7 @@ from ftppool.events import BatchDone, FileDone, FileQueued
 from ftppool.inputs import Job
 from ftppool.logs import log
 from ftppool.plan import Plan
+from ftppool.progress import Meter, UnderWay
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.download import Fetch
 from ftppool.workers import launch
@@ -73,6 +74,8 @@ class Batch:
             pool, begin, count=plan.workers, max_failures=plan.max_failures, done=done, note=note
         )
         self._journal = journal
+        show = plan.progress
+        self._meter = None if show is None else Meter(show, pool.name, pool.stats, pool.trouble)
         self._done = done
         self._held: list[list[File]] = [[] for _ in plan.last]
         self._too_early: FTPPoolError | None = None
@@ -94,6 +97,13 @@ class Batch:
             BaseException: What the input iterator, a callback or a signal handler raised, with the
                 report of what was done until then as its attribute ``report``.
         """
+        try:
+            return self._run()
+        finally:
+            if self._meter is not None:
+                self._meter.end()  # a second Ctrl-C may have come before the report
+
+    def _run(self) -> BatchReport:
         timer = self._timer()
         try:
             if timer is not None:
@@ -130,7 +140,7 @@ class Batch:
         if self._plan.deadline is None:
             return None
         late = TransferError(
-            f"the deadline of {self._plan.deadline:g} s is over", phase="batch", retryable=True
+            f"the deadline of {self._plan.deadline:g} s is over", phase="deadline", retryable=True
         )
         timer = threading.Timer(self._plan.deadline, self._crew.give_up, (late,))
         timer.daemon = True
@@ -143,6 +153,7 @@ class Batch:
             if not self._accept(item):
                 break
             self._collect()
+            self._show()
             self._accept_found()
         if empty:
             log.warning(
@@ -152,6 +163,8 @@ class Batch:
         while self._finds and (self._open or self._found) and not self._crew.stopped:
             self._wait()
             self._accept_found()
+        if self._meter is not None:
+            self._meter.more = False
 
     def _accept_found(self) -> None:
         while self._found:
@@ -166,7 +179,7 @@ class Batch:
                 self._leave(item)
             return self._plan.list_rest
         if isinstance(item, File):
-            self._taken[item.index] = item
+            self._take(item)
             if self._pool.listening:
                 self._tell_queued(item)
         self._open += 1
@@ -176,6 +189,11 @@ class Batch:
         elif not self._hold(item) and not self._known(item):
             self._put(item)
         return True
+
+    def _take(self, item: File) -> None:
+        if self._meter is not None and item.index not in self._taken:
+            self._meter.took(item.index, item.size)
+        self._taken[item.index] = item
 
     def _put(self, item: Item) -> None:
         self._crew.put(item)
@@ -238,7 +256,7 @@ class Batch:
             self._wait()
             while self._found:
                 item = self._found[0]
-                self._taken[item.index] = item
+                self._take(item)
                 self._open += 1
                 if item.error is not None:
                     self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
@@ -257,6 +275,18 @@ class Batch:
         if rung and len(self._crew.backlog):
             time.sleep(COALESCE)
         self._collect()
+        self._show()
+
+    def _show(self) -> None:
+        """Show how far it is, if anybody wants to see it and it is time."""
+        meter = self._meter
+        if meter is not None and meter.due:
+            tasks = [(task, task.item) for task in self._crew.tasks()]
+            meter.show(
+                UnderWay(item.remote, task.moved, item.size)
+                for task, item in tasks
+                if isinstance(item, File) and item.index in self._taken
+            )
 
     def _wait_for_workers(self, timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -282,6 +312,8 @@ class Batch:
             if isinstance(item, Fetch) and outcome is None:
                 self._found.extend(item.found or ())
                 self._taken.pop(item.index, None)
+                if self._meter is not None:
+                    self._meter.dropped(item.index)
             elif isinstance(item, File) and outcome is not None:
                 self._outcomes[item.index] = outcome
             done.popleft()
@@ -295,6 +327,8 @@ class Batch:
         self._taken.pop(job.index, None)
         self._crew.begun.discard(job.index)
         self._lost += not outcome.ok
+        if self._meter is not None:
+            self._meter.settled(job.index, outcome)
         if self._pool.listening or outcome.status is Status.FAILED:
             self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
         if tell and self._plan.on_arrived is not None:
@@ -343,6 +377,8 @@ class Batch:
             causes=tuple(causes),
         )
         self._pool.emit(BatchDone(pool=self._pool.name, report=report))
+        if self._meter is not None:
+            self._meter.end(report.outcomes)
         return report
 
 

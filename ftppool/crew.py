@@ -65,6 +65,7 @@ class _Worker:
     session: Borrower
     bell: Bell = field(default_factory=Bell)
     open: Task | None = None  # its bytes have arrived, but it does not have its name yet
+    now: Task | None = None  # what it is at, or was at last
     thread: threading.Thread | None = None
 
     @property
@@ -156,6 +157,11 @@ class Crew:
     def working(self) -> bool:
         """True while any worker lives."""
         return any(worker.alive for worker in self._workers)
+
+    def tasks(self) -> list[Task]:
+        """What the workers are at; some of it may be finished meanwhile."""
+        found = [task for worker in self._workers for task in (worker.open, worker.now)]
+        return list({id(task): task for task in found if task is not None}.values())
 
     def cut(self) -> None:
         """Break the connections of those who still work."""
@@ -256,6 +262,7 @@ class Crew:
         except TransferError as error:
             self.give_up(error)  # the journal cannot be written
             return
+        worker.now = task
         upload = _upload(task)
         fresh = not task.attempts and upload is not None and upload.plain
         if not fresh or (isinstance(task.item, Job) and task.item.size is None):
@@ -280,6 +287,7 @@ class Crew:
 
     def _begin_attempt(self, task: Task) -> None:
         task.attempts += 1
+        task.moved = 0
         if isinstance(task.item, File) and self._pool.listening:
             self._pool.emit(
                 FileStarted(
@@ -358,6 +366,7 @@ class Crew:
             size = item.size if isinstance(item, File) else None
             if self.stopped and sent != size:
                 raise Stopped  # but a file that is all sent may as well take its name
+            task.moved = sent
             if not self._pool.listening:
                 return
             self._pool.emit(

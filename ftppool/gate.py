@@ -486,6 +486,22 @@ class Gate:
         with self._lock:
             return snapshot(self._ledger, client, self._name)
 
+    def trouble(self, client: Client) -> tuple[str, float]:
+        """Why there is no (further) connection, in the server's words; "" if all is well.
+
+        The second value is in how many seconds the next connect may be tried.
+        """
+        now = time.monotonic()
+        with self._lock:
+            ledger = self._ledger
+            failure = ledger.last_failure
+            until = max(ledger.not_before, client.not_before, ledger.budget_ends())
+        if failure is not None:
+            return failure.reply or str(failure), max(0.0, until - now)
+        if self._opener.asking:
+            return "other processes of this machine have all slots", 0.0
+        return "", 0.0
+
     def _would_deadlock(self, waiter: BelledWaiter) -> FTPPoolError:
         ledger = self._ledger
         failure = ledger.last_failure if ledger.learned is not None else None

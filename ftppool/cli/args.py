@@ -9,19 +9,39 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from ftppool._version import __version__
+from typing_extensions import override
 
-__all__ = ["COMMANDS", "PASSWORD_VARIABLE", "Commands", "Options", "Parser", "parse", "runner"]
+from ftppool._version import __version__
+from ftppool.cli.settings import Origin, open_up, resolve
+
+__all__ = [
+    "COMMANDS",
+    "PASSWORD_VARIABLE",
+    "Commands",
+    "Options",
+    "Parser",
+    "parse",
+    "parsers",
+    "runner",
+    "summaries",
+]
 
 COMMANDS = {
     "put": "ftppool.cli.put_args",
+    "get": "ftppool.cli.get_args",
+    "ls": "ftppool.cli.ls_args",
+    "check": "ftppool.cli.check_args",
     "slots": "ftppool.cli.slots",
+    "doctor": "ftppool.cli.doctor",
     "demo": "ftppool.cli.demo_args",
+    "config": "ftppool.cli.config_args",
+    "completion": "ftppool.cli.completion_args",
 }
 """Each command and its module, in the order of ``--help``."""
 
@@ -29,29 +49,115 @@ PASSWORD_VARIABLE = "FTPPOOL_PASSWORD"  # noqa: S105 - the name of a variable, n
 
 
 class Options(argparse.Namespace):
-    """What the command line said; each command has those that it describes."""
+    """What was asked for, wherever it was said; each command has those that it describes.
+
+    Attributes:
+        object: Says what is wrong with the arguments together, or None.
+        places: Name of the attribute that has URLs or ``profile:path``, "" for none.
+        url: The profile's URL, or None.
+        profile_file: The file that the profile was read from.
+        origins: Where each flag's value comes from.
+    """
 
     command: str
+    object: Callable[[Options], str | None] = staticmethod(lambda _options: None)
+    places: str = ""
+    url: str | None = None
+    profile_file: str
+    origins: dict[str, Origin]
     color: Literal["auto", "never"]
+    # slots
     host: str | None
+    # put, get, ls, check: where
     sources: list[str]
     dest: str
+    profile: str | None
+    config: str | None
+    user: str | None
+    # how to connect
     max_per_ip: int
-    workers: int | None
-    atomic: bool
-    verify: Literal["size", "none"]
-    on_conflict: Literal["overwrite", "skip", "fail"]
-    makedirs: bool
+    limiter: str
+    acquire_timeout: float
+    connect_timeout: float
+    io_timeout: float
+    attempts: int
+    retry_total: float
+    encoding: str
+    passive: bool
+    # whom to trust
     ca_file: str | None
     fingerprint: str | None
+    client_certificate: str | None
+    client_key: str | None
+    tls_minimum: Literal["1.2", "1.3"]
     accept_new: bool
+    known_hosts: list[str] | None
+    identity: list[str] | None
+    proxy_jump: str | None
+    # the password
+    password_file: str | None
+    password_command: tuple[str, ...] | None
+    credential: str | None
+    netrc: bool
+    netrc_file: str | None
+    keyring: str | None
+    # the files
+    files_from: str | None
+    null: bool
+    include: list[str] | None
+    exclude: list[str] | None
+    last: list[str] | None
+    workers: int | None
+    verify: Literal["size", "hash", "none"]
+    on_conflict: Literal["overwrite", "skip", "skip_same", "fail"]
+    preserve_mtime: bool
+    atomic: bool
+    makedirs: bool
+    resume: bool
+    journal: str | None
+    rate_limit: float | None
+    # the run
+    deadline: float | None
+    max_failures: int | None
+    lock: str | None
+    lock_wait: float
+    report: str | None
+    dry_run: bool
+    error_on_empty: bool
+    # what is said
+    json: bool
+    progress: bool
     quiet: bool
     verbose: bool
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["text", "json"]
+    # ls, config, completion
+    long: bool
+    what: str
+    shell: str
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that never repeats a password."""
+    """A parser that never repeats a password, and takes flags between the SRCs."""
 
+    _intermixed = False
+
+    def mix(self) -> None:
+        """Take flags anywhere among the positional arguments, as other tools do."""
+        self._intermixed = True
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read what it knows; see :meth:`mix`."""
+        if not self._intermixed:
+            return super().parse_known_args(args, namespace)
+        self._intermixed = False  # it calls this method again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = True
+
+    @override
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and exit with 2."""
         # argparse repeats what it does not understand, and that may be a URL with its password.
@@ -63,15 +169,39 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def parse(argv: Sequence[str] | None) -> Options:
-    """Read the arguments; None takes them from ``sys.argv``.
+    """Read the arguments, and what they leave open from environment, profile and defaults.
+
+    Args:
+        argv: The arguments; None takes them from ``sys.argv``.
 
     Raises:
         SystemExit: With 2 after a usage error, with 0 after ``--help`` and ``--version``.
+        FTPPoolError: A variable or a profile is wrong.
     """
     argv = sys.argv[1:] if argv is None else argv
     # One command is all that a run needs, unless it asks for or mistakes their names.
-    wanted = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
-    return _tree(wanted).parse_args(argv, namespace=Options())
+    wanted = argv[:1] if argv and argv[0] in COMMANDS else list(COMMANDS)
+    parser, commands = _tree(wanted)
+    if len(wanted) > 1:
+        return parser.parse_args(argv, namespace=Options())  # exits
+    command: Parser = commands.choices[wanted[0]]
+    defaults = open_up(command)
+    options = parser.parse_args(argv, namespace=Options())
+    resolve(options, command, defaults, os.environ)
+    objection = options.object(options)
+    if objection is not None:
+        command.error(objection)
+    return options
+
+
+def parsers(wanted: Sequence[str] = tuple(COMMANDS)) -> dict[str, Parser]:
+    """Describe commands anew, for those who want to know their flags."""
+    return dict(_tree(wanted)[1].choices)
+
+
+def summaries() -> dict[str, str]:
+    """What ``--help`` says of each command."""
+    return {action.dest: action.help for action in _tree(list(COMMANDS))[1]._choices_actions}
 
 
 def runner(command: str) -> Callable[[Options], int]:
@@ -80,8 +210,8 @@ def runner(command: str) -> Callable[[Options], int]:
     return run
 
 
-def _tree(wanted: Sequence[str] | dict[str, str]) -> Parser:
-    """Describe the wanted commands."""
+def _tree(wanted: Sequence[str]) -> tuple[Parser, Any]:
+    """Describe the wanted commands; returns the whole, and what has each of them."""
     parser = Parser(
         prog="ftppool",
         description="Upload files over FTP(S) or SFTP with few connections, none of which is left"
@@ -100,11 +230,4 @@ def _tree(wanted: Sequence[str] | dict[str, str]) -> Parser:
     commands: Any = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in wanted:
         importlib.import_module(COMMANDS[name]).add(commands, common)
-    return parser
-
-
-def count(text: str) -> int:
-    """Read a whole number, 1 or more."""
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: write a whole number, 1 or more")
-    return int(text)
+    return parser, commands

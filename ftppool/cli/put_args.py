@@ -1,30 +1,23 @@
-"""``ftppool put`` on the command line."""
+"""``ftppool put``: upload files, say nothing if all went well, and say exactly what did not."""
 
 from __future__ import annotations
 
 import argparse
-import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from ftppool.cli.args import PASSWORD_VARIABLE, Commands, Options, Parser, count
+from ftppool.cli import flags
+from ftppool.cli.args import Commands, Options, Parser
+from ftppool.cli.words import EXITS, PASSWORDS
+
+if TYPE_CHECKING:
+    from ftppool.cli.moving import Watchers
+    from ftppool.inputs import Input
+    from ftppool.options import PoolOptions
+    from ftppool.report import BatchReport
+    from ftppool.target import Target
 
 __all__ = ["add", "run"]
-
-_PUT_EPILOG = f"""\
-password:
-  Put it into the environment variable {PASSWORD_VARIABLE}. It may also be in the
-  URL, but what is on a command line every user of the machine can read in the
-  list of processes, and the shell keeps it in its history.
-
-exit codes:
-  0    everything is there
-  1    something failed for good
-  2    the command line is wrong
-  70   a bug in ftppool
-  75   only passing failures: run it again
-  77   the login was refused, or the certificate or host key is not trusted
-  78   a setting is wrong
-  130  Ctrl-C, 143 SIGTERM, 129 SIGHUP: the sessions were ended first
-"""
 
 
 def add(commands: Commands, common: Parser) -> None:
@@ -36,97 +29,101 @@ def add(commands: Commands, common: Parser) -> None:
         usage="ftppool put [options] SRC... DEST",
         description="Uploads files, and directories with all below them (SRC/: the contents).\n"
         "Returns when every file is whole under its name, or is known not to be.",
-        epilog=_PUT_EPILOG,
+        epilog=f"{PASSWORDS}\n{EXITS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    put.set_defaults(places="dest", object=_objection)
+    put.mix()
     put.add_argument(
-        "sources", nargs="+", type=_local, metavar="SRC", help="a local file or directory"
+        "sources",
+        nargs="*",
+        type=flags.local_source,
+        metavar="SRC",
+        help="a local file or directory; with --files-from at most one, the directory that the"
+        " names are in",
     )
     put.add_argument(
         "dest",
         metavar="DEST",
         help="ftp://user@host[:port]/directory, or ftps:// (explicit TLS) or ftpsi:// (implicit),"
-        " where //directory is absolute; or sftp://, where /~/directory is not",
+        " where //directory is absolute; or sftp://, where /~/directory is not; or profile:path",
     )
-    _add_limits(put)
-    _add_handling(put)
-    _add_trust(put)
-    talk = put.add_mutually_exclusive_group()
-    talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
-    talk.add_argument("-v", "--verbose", action="store_true", help="say what becomes of each file")
+    flags.batch(put, verify=("size", "hash", "none"), listed="names of local files", before="there")
+    flags.upload(put)
+    flags.connection(put)
+    flags.secrets(put)
+    flags.trust(put)
+    flags.output(put, json="write what happens as lines of JSON on stdout")
+
+
+def _objection(options: Options) -> str | None:
+    if options.files_from is None:
+        if not options.sources:
+            return (
+                "SRC or DEST is missing: write SRC... DEST, where DEST is a URL such as"
+                " ftp://user@host/directory, or profile:path"
+            )
+        return "-0 is for --files-from: write where the names are" if options.null else None
+    if len(options.sources) > 1:
+        return "with --files-from write at most one SRC: the directory that the names are in"
+    return None
 
 
 def run(options: Options) -> int:
-    """Upload and return the exit code."""
-    from ftppool.cli import put
+    """Upload and return the exit code.
 
-    return put.run(options)
+    Raises:
+        FTPPoolError: The batch could not even begin.
+        UsageError: The command line contradicts itself.
+    """
+    from ftppool.cli import connect, filelist, moving
 
+    place = connect.place_of(options, options.dest)
+    target = place.target
+    sources = filelist.to_upload(options)
+    if options.dry_run:
+        from ftppool.cli import dryrun
 
-def _add_limits(put: argparse.ArgumentParser) -> None:
-    put.add_argument(
-        "--max-per-ip",
-        type=count,
-        default=2,
-        metavar="N",
-        help="connections that the server may see at any instant (default 2)",
-    )
-    put.add_argument(
-        "--workers",
-        type=count,
-        metavar="N",
-        help="files sent at a time (default: one for each connection)",
-    )
+        return dryrun.put(options, target, sources)
+    pool = connect.pool_options(options, target)
+    pool["rate_limit"] = options.rate_limit
+    whole = connect.with_password(options, place)
 
+    def batch(watchers: Watchers) -> BatchReport:
+        return _upload(options, whole, sources, pool, watchers)
 
-def _add_handling(put: argparse.ArgumentParser) -> None:
-    put.add_argument(
-        "--no-atomic",
-        dest="atomic",
-        action="store_false",
-        help="send under the final name at once, without part name and rename",
-    )
-    put.add_argument(
-        "--verify",
-        choices=("size", "none"),
-        default="size",
-        help="compare with the size that the server reports (default), or do not",
-    )
-    put.add_argument(
-        "--on-conflict",
-        choices=("overwrite", "skip", "fail"),
-        default="overwrite",
-        help="what to do if the server has a file of that name (default: overwrite)",
-    )
-    put.add_argument(
-        "--no-makedirs",
-        dest="makedirs",
-        action="store_false",
-        help="do not make missing directories",
-    )
+    return moving.move(options, target, batch)
 
 
-def _add_trust(put: argparse.ArgumentParser) -> None:
-    put.add_argument(
-        "--ca-file", metavar="PEM", help="with TLS, trust these certificates, not the system's"
-    )
-    put.add_argument(
-        "--fingerprint",
-        metavar="SHA256",
-        help="trust only the certificate (TLS) or host key (sftp://, as SHA256:...) with this"
-        " SHA-256",
-    )
-    put.add_argument(
-        "--accept-new",
-        action="store_true",
-        help="with sftp://, trust a host that is not in known_hosts yet, and write its key there;"
-        " the first connection is then open to whoever is in between",
-    )
+def _upload(
+    options: Options,
+    target: Target,
+    sources: Iterable[Input],
+    pool: PoolOptions,
+    watchers: Watchers,
+) -> BatchReport:
+    from ftppool.oneshot import upload_batch
 
-
-def _local(text: str) -> str:
-    # Taken for a missing file, its name would be repeated with the password in it.
-    if re.match("s?ftp(s|si|es)?://", text, re.IGNORECASE):
-        raise argparse.ArgumentTypeError("there is a URL among the sources; DEST comes last")
-    return text
+    return upload_batch(
+        sources,
+        target,
+        max_per_ip=options.max_per_ip,
+        workers=options.workers,
+        atomic=options.atomic,
+        verify=options.verify,
+        on_conflict=options.on_conflict,
+        makedirs=options.makedirs,
+        preserve_mtime=options.preserve_mtime,
+        resume=options.resume,
+        journal=options.journal,
+        include=options.include,
+        exclude=options.exclude,
+        last=options.last or (),
+        deadline=options.deadline,
+        max_failures=options.max_failures,
+        on_event=watchers.on_event,
+        progress=watchers.progress,
+        check=False,
+        **pool,
+    )

@@ -223,7 +223,7 @@ class FTPWire:
         watch.connecting(sock)
         try:
             said = clear_text(sock, limit) if policy.implicit else None
-            if said is not None and said[0] in "45":
+            if said is not None and (said[0] in "45" or said.startswith("SSH-")):
                 raise ftplib.error_temp(said)
             sock.settimeout(max(0.001, deadline - time.monotonic()))
             policy.shake_hands(sock)
@@ -457,7 +457,7 @@ def _reply(phase: Phase, error: BaseException) -> Reply:
     text = str(error)
     if isinstance(error, TimeoutError) and phase is Phase.GREETING:
         # Whoever refuses closes; a server that accepts and says nothing is not reached.
-        words = "connected, but no greeting came in time (as on a port for implicit TLS, ftpsi://)"
+        words = "connected, but no greeting came in time; write ftpsi:// if it is for implicit TLS"
         return Reply(Phase.CONNECT, None, words)
     if isinstance(error, ftplib.Error) and text[:3].isascii() and text[:3].isdigit():
         return Reply(phase, int(text[:3]), text)

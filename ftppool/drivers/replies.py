@@ -159,6 +159,7 @@ class ReplyReader:
             if line[3:4] != b"-" and (first or line[:3] == code):
                 return True
         if len(rest) > LONGEST_LINE:
+            self._looked = len(self._buffer)  # its beginning may look like a reply of its own
             raise _odd(f"a line of over {LONGEST_LINE} bytes: {self._shown(rest)}")
         if self._looked > LONGEST_REPLY:
             raise _odd(f"a reply of over {LONGEST_REPLY} bytes: {self._shown(self._buffer)}")

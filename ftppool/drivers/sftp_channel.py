@@ -33,7 +33,6 @@ PATIENCE = 1.0
 """Seconds that a channel is kept open for a thread that is writing to it."""
 SLOWEST = 1000
 """Bytes per second below which an answer does not come in any more."""
-READ_SIZE = 256 * 1024
 WINDOW = 16 << 20
 """Bytes that the server may send ahead of us on one channel."""
 
@@ -146,7 +145,8 @@ class SFTPChannel:
     sending: threading.Lock = field(default_factory=threading.Lock)
     _next: int = FIRST_ID
     _arrived: dict[int, Packet] = field(default_factory=dict)
-    _buffer: bytearray = field(default_factory=bytearray)
+    _chunk: bytes = b""
+    _at: int = 0
 
     # -- the state that decides about the next borrower --------------------------------------------
 
@@ -162,7 +162,7 @@ class SFTPChannel:
             self.alive
             and not self.outstanding
             and not self.handles
-            and not self._buffer
+            and not self._chunk
             and not self.channel.recv_ready()
         )
 
@@ -274,32 +274,40 @@ class SFTPChannel:
             raise
 
     def _read(self) -> Packet:
-        buffer = self._buffer
         try:
             self._fill(4)
-            size = int.from_bytes(buffer[:4], "big")
+            size = int.from_bytes(self._chunk[self._at : self._at + 4], "big")
             if not 1 <= size <= LARGEST_PACKET:
                 raise EOFError("what came is no SFTP")
             self._fill(4 + size)
         except BaseException:
             self.broken = True  # a late reply would be taken for that of another request
             raise
-        body = memoryview(bytes(buffer[5 : 4 + size]))
-        kind = buffer[4]
-        del buffer[: 4 + size]
-        return Packet(kind, body)
+        chunk, start = self._chunk, self._at + 4
+        self._at = end = start + size
+        if end == len(chunk):
+            self._chunk, self._at = b"", 0
+        return Packet(chunk[start], memoryview(chunk)[start + 1 : end])
 
     def _fill(self, size: int) -> None:
+        """Have at least `size` bytes to read, in one piece."""
+        there = len(self._chunk) - self._at
+        if there >= size:
+            return
+        pieces = [self._chunk[self._at :]]
         end: float | None = None
-        while len(self._buffer) < size:
-            data = self.channel.recv(READ_SIZE)
+        while there < size:
+            # All that there is: paramiko would move the rest to its front, megabytes each time.
+            data = self.channel.recv(WINDOW)
             if not data:
                 raise EOFError("the server closed the channel")
-            self._buffer += data
+            pieces.append(data)
+            there += len(data)
             if end is None:
                 end = time.monotonic() + (self.channel.gettimeout() or 0.0) + size / SLOWEST
             elif time.monotonic() > end:
                 raise TimeoutError("the server's answer hardly gets on")
+        self._chunk, self._at = b"".join(pieces), 0
 
 
 def open_channel(

@@ -231,7 +231,7 @@ def is_verdict(error: BaseException) -> bool:
 def clear_text(sock: ssl.SSLSocket, timeout: float) -> str | None:
     """Begin the handshake, and look if clear text comes for an answer.
 
-    vsftpd refuses connections to its implicit port so.
+    vsftpd refuses connections to its implicit port so; and an SSH server says what it is.
 
     Returns:
         That line, or None: :meth:`TLSPolicy.shake_hands` may go on then.
@@ -258,7 +258,8 @@ def _clear_line(sock: ssl.SSLSocket) -> str | None:
         start = socket.socket.recv(sock, 512, socket.MSG_PEEK)
     except BlockingIOError:
         return None
-    return legible(start.decode("latin-1").strip()) if start[:3].isdigit() else None
+    known = start[:3].isdigit() or start.startswith(b"SSH-")
+    return legible(start.decode("latin-1").strip()) if known else None
 
 
 def says_nothing(sock: ssl.SSLSocket) -> bool:

@@ -57,7 +57,8 @@ def open_private(name: str, *, within: int | None = None) -> int:
         if found.st_uid != os.geteuid():
             raise Unusable(f"{name} belongs to user {found.st_uid}")
         if found.st_mode & 0o077:
-            raise Unusable(f"{name} has mode {stat.S_IMODE(found.st_mode):o} instead of 700")
+            mode = stat.S_IMODE(found.st_mode)
+            raise Unusable(f"{name} has mode {mode:o} instead of 700: chmod 700 {name}")
     except BaseException:
         os.close(folder)
         raise

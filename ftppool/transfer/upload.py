@@ -23,7 +23,7 @@ from ftppool.logs import log
 from ftppool.transfer.options import Shared, UploadOptions, token_for
 from ftppool.transfer.parts import part_path
 from ftppool.transfer.proof import Hashed, is_gone, is_same, read_past, seekable, size_of
-from ftppool.transfer.replace import OLD_NAME, come_back, exists, put_back, replace
+from ftppool.transfer.replace import OLD_NAME, come_back, exists, explain, put_back, replace
 
 __all__ = ["REFUSED_NAME", "Upload"]
 
@@ -427,7 +427,12 @@ class Upload:
             self._stepping = exists(files, self._aside)
             come_back(files, self.remote, self._aside)
         self.renaming = True
-        stepped = replace(files, self.part, self.remote, self._aside) or self._stepping
+        try:
+            stepped = replace(files, self.part, self.remote, self._aside) or self._stepping
+        except RemoteRejected as error:
+            if not error.retryable and files.is_directory(self.remote):
+                explain(error, "a directory has this name: move it, or send under another name")
+            raise
         self._stepping = False
         if stepped:
             self._remove_aside(files)

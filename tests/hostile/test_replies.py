@@ -192,6 +192,16 @@ def test_a_reply_without_end_has_one_here(packet: bytes, most: int) -> None:
     assert sock.taken < most
 
 
+def test_of_a_line_without_end_nothing_is_taken_for_a_reply_later() -> None:
+    sock: Any = Feed(b"221 " + b"A" * 8188, b"A" * 5000, b"A\r\n200 ok\r\n")
+    reader = ReplyReader(sock, "utf-8")
+    with pytest.raises(ftplib.error_proto, match="a line of over"):
+        reader.reply()
+    assert not reader.buffered
+    assert reader.readline() == "A\r\n"
+    assert reader.reply() == "200 ok"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,4 +1,4 @@
-"""Get programs such as the servers: Debian packages, unpacked into a cache folder, never installed.
+"""Get programs such as the servers: Debian packages, unpacked into a cache, not installed.
 
 Needs ``apt-get``, ``dpkg-deb`` and ``ldd`` and the machine's own package sources, but no root, no
 package lists of the system and no free ports: nothing is configured, started or run by a package.
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROGRAMS = {"openssh": "sshd"}
+_PROGRAMS = {"openssh": "sshd", "prometheus": "promtool"}
 _PROGRAM_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/openssh", "sbin", "bin")
 _TIMEOUT = 300.0
 
@@ -97,13 +97,14 @@ class Bundle:
 
 
 SERVERS = Bundle(
-    "unpacked-1",
+    "unpacked-2",
     {
         "vsftpd": ("vsftpd",),
         # One folder for both: ProFTPD takes all its modules from one ModulePath.
         "proftpd": ("proftpd-core", "proftpd-mod-crypto"),
         "pure-ftpd": ("pure-ftpd",),
         "openssh": ("openssh-server", "openssh-sftp-server"),
+        "prometheus": ("prometheus",),
     },
 )
 find = SERVERS.find

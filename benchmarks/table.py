@@ -116,20 +116,26 @@ def _by_tool(cell: dict[str, Any], tool: str) -> dict[str, Any]:
 
 
 def _clients(cell: dict[str, Any]) -> Iterator[str]:
-    yield "| | seconds | ftppool's time, of it | CPU s | peak MiB | runs |"
-    yield "|---|--:|--:|--:|--:|--:|"
+    yield "| | seconds | ftppool's, of it | CPU s | ftppool's, of it | peak MiB | runs |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
     found = cell["figures"]
-    ours = middle(found.get(OURS[0], {}))
+    own = found.get(OURS[0], {})
     for label, figure in sorted(found.items(), key=lambda item: middle(item[1]) or 1e9):
         wall, cpu, peak = (middle(figure, what) for what in ("wall", "cpu", "peak"))
         if wall is None or cpu is None or peak is None:
-            yield f"| {label} | {_seconds(figure)} | | | | |"
+            yield f"| {label} | {_seconds(figure)} | | | | | |"
             continue
-        ratio = f"{ours / wall:.2f}" if ours and label != OURS[0] else ""
+        of_wall, of_cpu = (_ratio(own, figure, what) for what in ("wall", "cpu"))
         runs = len(figure["wall"])
         yield (
-            f"| {_bold(label)} | {wall:.2f} | {ratio} | {cpu:.2f} | {peak / 2**20:.0f} | {runs} |"
+            f"| {_bold(label)} | {wall:.2f} | {of_wall} | {cpu:.2f} | {of_cpu} "
+            f"| {peak / 2**20:.0f} | {runs} |"
         )
+
+
+def _ratio(own: dict[str, Any], other: dict[str, Any], what: str) -> str:
+    ours, theirs = middle(own, what), middle(other, what)
+    return f"{ours / theirs:.2f}" if ours and theirs and own is not other else ""
 
 
 def _bold(label: str) -> str:

@@ -21,7 +21,7 @@ from benchmarks import links, peers, tools, work
 from benchmarks.parts import Cell, Part
 from benchmarks.peers import Command, Job, Peer
 
-LIMIT = 400.0
+LIMIT = 120.0
 """Seconds for one run of one client."""
 SLOW, ENOUGH = 3.0, 2
 """Clients that need more than so many times the fastest's time run so many times only."""
@@ -136,6 +136,8 @@ class Bench:
         wrong = work.missing(wanted, work.sizes(server.home))
         if wrong is None and found["code"] != 0:
             wrong = f"exit status {found['code']}"
+        if found["late"]:
+            wrong = f"not done in {LIMIT:g} s"
         work.empty(server.home)
         if wrong:
             print(f"  {client.tool} said: {found['said']}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """Run one program and measure it: a small process, since a child starts with its parent's peak.
 
 Reads ``{"command": […], "folder": …, "environment": {…}, "input": …, "limit": seconds}`` from
-stdin; writes ``{"code": …, "wall": …, "cpu": …, "peak": …, "said": …}``, seconds and bytes. CPU and
+stdin; writes ``{"code": …, "wall": …, "cpu": …, "peak": …, "said": …, "late": …}``, seconds and
+bytes; ``late`` if it was killed. CPU and
 memory are those of the program and of all that it starts (lftp's ssh). The memory of processes
 that run at the same time is added up: the kernel's own high-water marks, read every 10 ms.
 """
@@ -87,8 +88,9 @@ def measure(
         cpu = after.children_user - before.children_user
         cpu += after.children_system - before.children_system
         said.seek(0)
-        words = f"more than {limit:g} s" if timed_out else said.read().decode(errors="replace")
-    return {"code": code, "wall": wall, "cpu": cpu, "peak": peak, "said": words[-2000:]}
+        words = said.read().decode(errors="replace")[-2000:]
+    found = {"code": code, "wall": wall, "cpu": cpu, "peak": peak, "said": words}
+    return {**found, "late": timed_out}
 
 
 def main() -> None:

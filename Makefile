@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all-pythons faults soak check docs pictures clean
+.PHONY: demo test test-all-pythons faults soak bench check docs pictures clean
 
 # `python -m venv` needs Debian's python3-venv; virtualenv by pip is the other way to the same.
 $(BIN)/python:
@@ -16,6 +16,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]' --group test
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	touch $@
 
 $(VENV)/.check: $(VENV)/.test
@@ -56,6 +60,11 @@ faults: $(VENV)/.test
 # Processes and threads, killed and hurt at random, for an hour: one summary (ARGS="--minutes 5").
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.soak $(ARGS)
+
+# Beside other clients, on real servers; PARTS="small count-vsftpd" for some (benchmarks/README.md).
+PARTS ?= all
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(PARTS) $(ARGS)
 
 # Lint, types, import rules.
 check: $(VENV)/.check

@@ -1,6 +1,6 @@
 """What acquire + release cost: ftppool beside four pools of the field, with sessions of no cost.
 
-Run with ``python -m benchmarks.acquire`` in a checkout after ``pip install --group bench``. Every
+``python -m benchmarks.acquire`` prints more than the part ``pools`` of the suite records. Every
 pool runs its own real code; only its sessions are stand-ins (urllib3's hold an idle socket, since
 its pool looks at it). Rounds alternate, so what counts is the ratio within one run. The last table
 is the cost with a real FTP session, on which ftppool looks at the socket before each loan.
@@ -26,6 +26,7 @@ import sqlalchemy.pool
 import urllib3
 from psycopg.pq import TransactionStatus
 
+from benchmarks import tools
 from ftppool import FTPPool
 from ftppool.drivers.base import Address, Watch, Wire
 from tests.support import servers
@@ -300,6 +301,34 @@ def with_a_server(rounds: int, loans: int) -> None:
                 print(f"{name:<14}{statistics.median(times) * 1e6:>7.1f} µs")
 
 
+@contextmanager
+def all_pools() -> Iterator[dict[str, Borrowing]]:
+    """All pools with their sessions made."""
+    with ExitStack() as stack:
+        os.environ["FTPPOOL_STATE_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
+        pools = {name: stack.enter_context(make()) for name, make in POOLS.items()}
+        for pool in pools.values():
+            for session in [pool.take() for _ in range(SLOTS)]:
+                pool.give_back(session)
+            alone(pool, 200)
+        yield pools
+
+
+def part(*, rounds: int = 15, loans: int = 3000, crowd_rounds: int = 5) -> dict[str, Any]:
+    """Measure for the suite and return the record."""
+    with all_pools() as pools:
+        one = in_turn(pools, rounds, lambda pool: alone(pool, loans))
+        many = in_turn(pools, crowd_rounds, lambda pool: crowd(pool, 64, 50))
+    modules = ("ftppool", "psycopg_pool", "sqlalchemy", "urllib3", "redis")
+    return {
+        "title": f"{SLOTS} slots; one borrower, then 64 threads that let each other run",
+        "alone": one,
+        "crowd": {name: [seen.each for seen in found] for name, found in many.items()},
+        "longest": {name: [seen.waits[-1] for seen in found] for name, found in many.items()},
+        "versions": {name: tools.version(name) for name in modules},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
@@ -308,14 +337,7 @@ def main() -> None:
     parser.add_argument("--crowd-rounds", type=int, default=5)
     parser.add_argument("--crowd-loans", type=int, default=50)
     options = parser.parse_args()
-    with ExitStack() as stack:
-        state = stack.enter_context(tempfile.TemporaryDirectory())
-        os.environ["FTPPOOL_STATE_DIR"] = state
-        pools = {name: stack.enter_context(make()) for name, make in POOLS.items()}
-        for pool in pools.values():
-            for session in [pool.take() for _ in range(SLOTS)]:
-                pool.give_back(session)
-            alone(pool, 200)
+    with all_pools() as pools:
         compare_alone(pools, options.rounds, options.loans)
         compare_crowds(pools, options.crowd_rounds, options.threads, options.crowd_loans)
         with_a_server(options.rounds, options.loans)

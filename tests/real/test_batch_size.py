@@ -1,4 +1,4 @@
-"""The memory of large batches; ``python -m benchmarks.batch_size`` measures 100,000 real files."""
+"""The memory of large batches; ``python -m benchmarks count`` measures 100,000 real files."""
 
 from __future__ import annotations
 

@@ -45,6 +45,8 @@ class Spec:
     """PEM file with certificate and key: TLS is required then, with session reuse."""
     implicit: bool = False
     """TLS from the first byte."""
+    quiet: bool = False
+    """Log nothing that a census rests on and do not sample: for benchmarks."""
     small_disk: str | None = None
     """For root: a disk of that size (``1m``) at ``full`` in `home`, which only the server sees."""
 
@@ -77,6 +79,8 @@ class Supervised:
         """
         if spec.small_disk is not None:
             command = _with_small_disk(spec.home / "full", spec.small_disk, command)
+        if spec.quiet:
+            counted = "asked"
         self._lives: dict[int, tuple[float, float | None]] = {}
         self._ready = self._stopped = False
         self._child = Child(

@@ -1,4 +1,4 @@
-"""Get the server binaries (and promtool): Debian packages, unpacked into a cache, not installed.
+"""Get programs such as the servers: Debian packages, unpacked into a cache, not installed.
 
 Needs ``apt-get``, ``dpkg-deb`` and ``ldd`` and the machine's own package sources, but no root, no
 package lists of the system and no free ports: nothing is configured, started or run by a package.
@@ -16,20 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = {
-    "vsftpd": ("vsftpd",),
-    # One folder for both: ProFTPD takes all its modules from one ModulePath.
-    "proftpd": ("proftpd-core", "proftpd-mod-crypto"),
-    "pure-ftpd": ("pure-ftpd",),
-    "openssh": ("openssh-server", "openssh-sftp-server"),
-    "prometheus": ("prometheus",),
-}
 _PROGRAMS = {"openssh": "sshd", "prometheus": "promtool"}
-_LAYOUT = "unpacked-2"  # raise the number when PACKAGES or the folder layout change
 _PROGRAM_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/openssh", "sbin", "bin")
 _TIMEOUT = 300.0
 
@@ -48,47 +40,76 @@ def cache_folder() -> Path:
     return Path(base, "ftppool-test-servers", f"{release['ID']}-{release.get('VERSION_ID', 'sid')}")
 
 
-def find(name: str) -> Path | None:
-    """Return the program `name` (``vsftpd``, ``pure-pw``, ``sshd`` …), None if it is not there.
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Packages that are unpacked into one folder."""
 
-    The unpacked packages come first, then programs installed on the machine.
-    """
-    roots = [_unpacked() / server for server in PACKAGES] + [Path("/")]
-    candidates = (root / folder / name for root in roots for folder in _PROGRAM_FOLDERS)
-    return next((path for path in candidates if os.access(path, os.X_OK)), None)
+    layout: str
+    """The name of that folder: change it when the packages or the folder's layout change."""
+    packages: Mapping[str, tuple[str, ...]]
+    """The packages of each part; a part is unpacked into a folder of its own."""
 
+    def find(self, name: str) -> Path | None:
+        """Return the program `name` (``vsftpd``, ``pure-pw``, ``sshd`` …), None if not there.
 
-def environment() -> dict[str, str]:
-    """Return this process's environment plus the path of the unpacked libraries."""
-    paths = [str(folder) for folder in _library_folders(_unpacked())]
-    paths += filter(None, [os.environ.get("LD_LIBRARY_PATH")])
-    return {**os.environ, "LD_LIBRARY_PATH": ":".join(paths), "LC_ALL": "C"}
+        The unpacked packages come first, then programs installed on the machine.
+        """
+        roots = [self.folder / part for part in self.packages] + [Path("/")]
+        candidates = (root / folder / name for root in roots for folder in _PROGRAM_FOLDERS)
+        return next((path for path in candidates if os.access(path, os.X_OK)), None)
 
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment plus the path of the unpacked libraries."""
+        paths = [str(folder) for folder in _library_folders(self.folder)]
+        paths += filter(None, [os.environ.get("LD_LIBRARY_PATH")])
+        return {**os.environ, "LD_LIBRARY_PATH": ":".join(paths), "LC_ALL": "C"}
 
-def ensure() -> None:
-    """Download and unpack the servers unless that is done already.
+    def ensure(self) -> None:
+        """Download and unpack the packages unless that is done already.
 
-    Safe in overlapping runs: one works while the others wait, and the result appears in one
-    rename.
+        Safe in overlapping runs: one works while the others wait, and the result appears in one
+        rename.
 
-    Raises:
-        InstallError: no apt here, no network, or a package or library is missing.
-    """
-    if _unpacked().is_dir():
-        return
-    deadline = time.monotonic() + _TIMEOUT
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    with _lock(cache / ".lock", deadline):
-        if _unpacked().is_dir():
+        Raises:
+            InstallError: no apt here, no network, or a package or library is missing.
+        """
+        if self.folder.is_dir():
             return
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as temporary:
-            target = _unpack_all(Path(temporary), deadline)
-            target.rename(_unpacked())
+        deadline = time.monotonic() + _TIMEOUT
+        cache = cache_folder()
+        cache.mkdir(parents=True, exist_ok=True)
+        with _lock(cache / ".lock", deadline):
+            if self.folder.is_dir():
+                return
+            with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as temporary:
+                target = _unpack_all(Path(temporary), self.packages, deadline)
+                target.rename(self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the packages are unpacked."""
+        return cache_folder() / self.layout
+
+    def version(self, part: str) -> str | None:
+        """Return the Debian version of a part, None if it is not unpacked here."""
+        path = self.folder / f"{part}.version"
+        return path.read_text().strip() if path.exists() else None
 
 
-def _unpacked() -> Path:
-    return cache_folder() / _LAYOUT
+SERVERS = Bundle(
+    "unpacked-2",
+    {
+        "vsftpd": ("vsftpd",),
+        # One folder for both: ProFTPD takes all its modules from one ModulePath.
+        "proftpd": ("proftpd-core", "proftpd-mod-crypto"),
+        "pure-ftpd": ("pure-ftpd",),
+        "openssh": ("openssh-server", "openssh-sftp-server"),
+        "prometheus": ("prometheus",),
+    },
+)
+find = SERVERS.find
+environment = SERVERS.environment
+ensure = SERVERS.ensure
 
 
 @contextmanager
@@ -105,19 +126,19 @@ def _lock(path: Path, deadline: float) -> Iterator[None]:
         yield  # closing the file unlocks it
 
 
-def _unpack_all(work: Path, deadline: float) -> Path:
+def _unpack_all(work: Path, packages_of: Mapping[str, tuple[str, ...]], deadline: float) -> Path:
     for command in ("apt-get", "dpkg-deb", "dpkg-query", "ldd"):
         if shutil.which(command) is None:
-            raise InstallError(f"{command} not found: the test servers need a Debian machine")
+            raise InstallError(f"{command} not found: this needs a Debian machine")
     target = work / "target"
     target.mkdir()
     apt = _Apt(work, deadline)
-    for server, packages in PACKAGES.items():
+    for part, packages in packages_of.items():
         debs = apt.download(packages)
         for deb in debs:
-            _run(["dpkg-deb", "--extract", str(deb), str(target / server)], deadline)
+            _run(["dpkg-deb", "--extract", str(deb), str(target / part)], deadline)
         version = _field(debs[0], "Version", deadline)
-        (target / f"{server}.version").write_text(version + "\n")
+        (target / f"{part}.version").write_text(version + "\n")
     _add_libraries(apt, target, deadline)
     return target
 
@@ -240,9 +261,8 @@ def main() -> int:
     except InstallError as error:
         print(f"install: {error}", file=sys.stderr)
         return 1
-    for server in PACKAGES:
-        version = (_unpacked() / f"{server}.version").read_text().strip()
-        print(f"{server} {version}: {find(_PROGRAMS.get(server, server))}")
+    for server in SERVERS.packages:
+        print(f"{server} {SERVERS.version(server)}: {find(_PROGRAMS.get(server, server))}")
     return 0
 
 

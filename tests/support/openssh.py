@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from . import install
-from .backend import PASSWORD_HASH, Spec, Supervised, read_log
+from .backend import HOST, PASSWORD_HASH, Spec, Supervised, read_log
 from .census import Census, tally
 
 password_works = os.getuid() == 0
@@ -82,7 +82,7 @@ class OpenSSH:
         ssh = self.user_home / ".ssh"
         ssh.mkdir(parents=True, mode=0o700)
         host_key = new_key(spec.folder / "host_key")
-        (ssh / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
+        (ssh / "known_hosts").write_text(f"[{HOST}]:{self.port} {host_key}\n")
         (spec.folder / "authorized_keys").write_text(new_key(ssh / "id_ed25519") + "\n")
         configuration = spec.folder / "sshd_config"
         lines = [f"{key} {value}\n" for key, value in self._settings(spec).items()]
@@ -97,7 +97,7 @@ class OpenSSH:
 
     def _settings(self, spec: Spec) -> dict[str, object]:
         settings: dict[str, object] = {
-            "ListenAddress": "127.0.0.1",
+            "ListenAddress": HOST,
             "Port": self.port,
             "HostKey": spec.folder / "host_key",
             "PidFile": "none",
@@ -109,7 +109,7 @@ class OpenSSH:
             "AuthorizedKeysFile": spec.folder / "authorized_keys",
             "Subsystem": f"sftp internal-sftp -d {spec.home}",
             "UseDNS": "no",
-            "LogLevel": "VERBOSE",
+            "LogLevel": "ERROR" if spec.quiet else "VERBOSE",
         }
         options = dict(spec.options)
         if denied := options.pop("denied", None):

@@ -50,8 +50,7 @@ class Proftpd:
     Options are directives, such as ``AllowOverwrite``; the modules of TLS…, SFTP… and Ban… are
     loaded as needed. The option ``limit`` names the directive that enforces `max_per_ip`:
     ``MaxConnectionsPerHost`` (530 in the greeting), ``MaxInstances`` (silent EOF),
-    ``MaxClientsPerHost`` or ``MaxClientsPerUser`` (530 after PASS). With ``quiet`` it logs no
-    commands, for benchmarks; its census then knows of no logins.
+    ``MaxClientsPerHost`` or ``MaxClientsPerUser`` (530 after PASS).
     """
 
     user = USER
@@ -80,7 +79,6 @@ class Proftpd:
     def _lines(self, spec: Spec) -> list[str]:
         options = dict(spec.options)
         limit = options.pop("limit", "MaxConnectionsPerHost")
-        quiet = options.pop("quiet", False)
         directives = self._directives(spec)
         if spec.max_per_ip is not None:
             directives[limit] = spec.max_per_ip
@@ -101,7 +99,7 @@ class Proftpd:
             for module in modules
         ]
         formats = ['LogFormat census "%P %m %s %S"', f"ExtendedLog {self._command_log} ALL census"]
-        if quiet:
+        if spec.quiet:
             formats = []
         return [*loads, *(f"{name} {value}" for name, value in directives.items()), *formats]
 

@@ -151,6 +151,7 @@ def start(
     certificate: Path | None = None,
     small_disk: str | None = None,
     port: int | None = None,
+    quiet: bool = False,
 ) -> Server:
     """Start a server and return it listening.
 
@@ -167,6 +168,7 @@ def start(
         certificate: PEM file with certificate and key.
         small_disk: For root: see `Spec`.
         port: That of a server which has been stopped.
+        quiet: No logs and no sampling, for benchmarks; the census knows little then.
 
     Raises:
         ChildError: it did not start.
@@ -181,7 +183,7 @@ def start(
             certificate = certificates.write_certificate(folder)
         spec = Spec(
             ports, root.resolve(), folder, max_per_ip, idle_timeout, dict(options or {}),
-            certificate, tls == "implicit", small_disk,
+            certificate, tls == "implicit", quiet, small_disk,
         )  # fmt: skip
         scheme = "sftp" if "ssh" in kind else _SCHEMES[tls]
         return Server(kind, root, _KINDS[kind][1](spec), scheme)

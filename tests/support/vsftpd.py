@@ -90,8 +90,8 @@ class Vsftpd:
             "isolate": "NO",
             "isolate_network": "NO",
             "session_support": "NO",
-            "xferlog_enable": "YES",
-            "log_ftp_protocol": "YES",
+            "xferlog_enable": "NO" if spec.quiet else "YES",
+            "log_ftp_protocol": "NO" if spec.quiet else "YES",
             "vsftpd_log_file": self._log,
             "max_per_ip": spec.max_per_ip or 0,
         }

@@ -222,6 +222,7 @@ class Crew:
                     # A moment for the input to come up with something to send beside.
                     if self.exhausted or not worker.bell.wait(MOMENT):
                         self._settle(worker)
+                        self.bell.ring()
                 elif self.exhausted and not len(self.backlog):
                     break
                 else:

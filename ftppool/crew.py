@@ -122,7 +122,8 @@ class Crew:
     def put(self, item: Item) -> None:
         """Queue an item, with one more worker if that can help."""
         self.backlog.put(item)
-        self.hire()
+        if len(self._workers) < self._count:  # who has died is replaced when the caller waits
+            self.hire()
         self._ring()
 
     def hire(self) -> None:

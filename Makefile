@@ -32,7 +32,7 @@ JOBS ?= 4
 # All tests, against real servers that are downloaded and unpacked for it.
 test: $(VENV)/.test
 	$(BIN)/python -m tests.support.install
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
 	$(BIN)/python -m coverage report --include='ftppool/ledger.py,ftppool/serving.py,ftppool/deadlock.py,ftppool/refusals.py' --fail-under=100
 
 # The unit tests and the storm of interrupts on every Python that is found (pyenv's included).
@@ -59,7 +59,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m venv --clear --without-pip $(VENV)/wheel
-	$(BIN)/python -m pip --python $(VENV)/wheel/bin/python install --quiet --disable-pip-version-check .
+	$(BIN)/python -m pip --python $(VENV)/wheel/bin/python install --quiet --disable-pip-version-check '.[prometheus]'
 	PATH="$(CURDIR)/$(VENV)/wheel/bin:$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes ftppool
 	$(BIN)/lint-imports
 

@@ -130,6 +130,13 @@ def compare(title: str, calls: dict[str, Callable[[], None]], runs: int) -> None
         wall, cpu = (statistics.median(column) for column in zip(*costs[name], strict=True))
         walls, cpus = (statistics.median(column) for column in zip(*costs[first], strict=True))
         print(f"{name:<28}{wall:>8.2f}s{wall / walls:>8.2f}{cpu:>8.2f}s{cpu / cpus:>8.2f}")
+    if "OpenSSH sftp" in calls:
+        ours, theirs = (
+            [statistics.median(column) for column in zip(*costs[name], strict=True)]
+            for name in ("ftppool", "OpenSSH sftp")
+        )
+        print(f"ftppool is {ours[0] / theirs[0]:.2f} of OpenSSH sftp in wall,", end=" ")
+        print(f"{ours[1] / theirs[1]:.2f} in CPU")
 
 
 def small(server: Server, port: int, options: argparse.Namespace, folder: Path, how: str) -> None:

@@ -5,6 +5,18 @@
     from ftppool import upload_batch
 
     upload_batch(["report.csv", "photos"], "ftp://user:secret@host/inbox", max_per_ip=3)
+
+What to read first::
+
+    help(ftppool.upload_batch)     send files in one call
+    help(ftppool.FTPPool)          sessions, uploads and downloads
+    help(ftppool.Session)          one file API for FTP, FTPS and SFTP
+    help(ftppool.BatchReport)      what became of each file
+    help("ftppool.errors")         the tree of all exceptions
+    help("ftppool.passwords")      passwords from files, commands, netrc, keyring
+    help("ftppool.ftplib")         a stand-in for the standard module
+
+What is not in ``ftppool`` itself or in those modules is an inside of it, and may change.
 """
 
 from __future__ import annotations
@@ -38,6 +50,7 @@ if TYPE_CHECKING:
     from ftppool.lease import Lease as Lease
     from ftppool.oneshot import upload_batch as upload_batch
     from ftppool.pool import FTPPool as FTPPool
+    from ftppool.progress import Progress as Progress, UnderWay as UnderWay
     from ftppool.report import BatchReport as BatchReport, Outcome as Outcome, Status as Status
     from ftppool.retry import RetryPolicy as RetryPolicy
     from ftppool.session import Session as Session
@@ -61,6 +74,7 @@ _HOMES = {
     "ftppool.lease": "Lease",
     "ftppool.oneshot": "upload_batch",
     "ftppool.pool": "FTPPool",
+    "ftppool.progress": "Progress UnderWay",
     "ftppool.report": "BatchReport Outcome Status",
     "ftppool.retry": "RetryPolicy",
     "ftppool.session": "Session",
@@ -92,6 +106,7 @@ __all__ = [
     "PoolClosed",
     "PoolStats",
     "PoolTimeout",
+    "Progress",
     "RemoteRejected",
     "RetryPolicy",
     "SSHConfig",
@@ -102,6 +117,7 @@ __all__ = [
     "TLSError",
     "Target",
     "TransferError",
+    "UnderWay",
     "VerifyError",
     "WouldDeadlock",
     "__version__",

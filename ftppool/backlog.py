@@ -61,6 +61,7 @@ class Task:
         attempts: Attempts begun.
         failures: Attempts that count against ``RetryPolicy.attempts``.
         arrived: How many files of the batch had arrived when it began, or last failed.
+        moved: Bytes of the present attempt so far.
     """
 
     item: Item
@@ -69,6 +70,7 @@ class Task:
     attempts: int = 0
     failures: int = 0
     arrived: int = 0
+    moved: int = 0
 
 
 class Backlog:

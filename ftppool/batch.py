@@ -6,7 +6,6 @@ back and takes Ctrl-C, so it never holds anything that an interrupt could lose.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -20,7 +19,9 @@ from ftppool.crew import Begin, Crew, Note
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.events import BatchDone, FileDone, FileQueued
 from ftppool.inputs import Job
+from ftppool.logs import log
 from ftppool.plan import Plan
+from ftppool.progress import Meter, UnderWay
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.download import Fetch
 from ftppool.workers import launch
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from ftppool.journal import Journal
 
 __all__ = ["Batch"]
-
-_log = logging.getLogger("ftppool")
 
 WINDOW = 1000
 """Inputs taken ahead of the workers."""
@@ -75,6 +74,8 @@ class Batch:
             pool, begin, count=plan.workers, max_failures=plan.max_failures, done=done, note=note
         )
         self._journal = journal
+        show = plan.progress
+        self._meter = None if show is None else Meter(show, pool.name, pool.stats, pool.trouble)
         self._done = done
         self._held: list[list[File]] = [[] for _ in plan.last]
         self._too_early: FTPPoolError | None = None
@@ -96,6 +97,13 @@ class Batch:
             BaseException: What the input iterator, a callback or a signal handler raised, with the
                 report of what was done until then as its attribute ``report``.
         """
+        try:
+            return self._run()
+        finally:
+            if self._meter is not None:
+                self._meter.end()  # a second Ctrl-C may have come before the report
+
+    def _run(self) -> BatchReport:
         timer = self._timer()
         try:
             if timer is not None:
@@ -132,7 +140,7 @@ class Batch:
         if self._plan.deadline is None:
             return None
         late = TransferError(
-            f"the deadline of {self._plan.deadline:g} s is over", phase="batch", retryable=True
+            f"the deadline of {self._plan.deadline:g} s is over", phase="deadline", retryable=True
         )
         timer = threading.Timer(self._plan.deadline, self._crew.give_up, (late,))
         timer.daemon = True
@@ -145,14 +153,20 @@ class Batch:
             if not self._accept(item):
                 break
             self._collect()
+            self._show()
             self._accept_found()
         if empty:
-            _log.warning("ftppool: no files: the input is empty; check paths and patterns")
+            log.warning(
+                "ftppool: no files: the input is empty; check paths and patterns",
+                pool=self._pool.name,
+            )
         while self._finds and (self._open or self._found) and not self._crew.stopped:
             self._wait()
             self._accept_found()
         if not self._plan.last:
             self._crew.end_input()  # now: who has sent the last file need not wait for another
+        if self._meter is not None:
+            self._meter.more = False
 
     def _accept_found(self) -> None:
         while self._found:
@@ -167,7 +181,7 @@ class Batch:
                 self._leave(item)
             return self._plan.list_rest
         if isinstance(item, File):
-            self._taken[item.index] = item
+            self._take(item)
             if self._pool.listening:
                 self._tell_queued(item)
         self._open += 1
@@ -177,6 +191,11 @@ class Batch:
         elif not self._hold(item) and not self._known(item):
             self._put(item)
         return True
+
+    def _take(self, item: File) -> None:
+        if self._meter is not None and item.index not in self._taken:
+            self._meter.took(item.index, item.size)
+        self._taken[item.index] = item
 
     def _put(self, item: Item) -> None:
         self._crew.put(item)
@@ -216,7 +235,9 @@ class Batch:
             if self._crew.stopped:
                 return
             if not held:
-                _log.warning("ftppool: no file of the batch matches last=%r", pattern)
+                log.warning(
+                    "ftppool: no file of the batch matches last=%r", pattern, pool=self._pool.name
+                )
             if self._lost or self._crew.causes:
                 self._too_early = TransferError(
                     "not begun, as it goes last and not all other files arrived",
@@ -237,7 +258,7 @@ class Batch:
             self._wait()
             while self._found:
                 item = self._found[0]
-                self._taken[item.index] = item
+                self._take(item)
                 self._open += 1
                 if item.error is not None:
                     self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
@@ -256,6 +277,18 @@ class Batch:
         if rung and len(self._crew.backlog):
             time.sleep(COALESCE)
         self._collect()
+        self._show()
+
+    def _show(self) -> None:
+        """Show how far it is, if anybody wants to see it and it is time."""
+        meter = self._meter
+        if meter is not None and meter.due:
+            tasks = [(task, task.item) for task in self._crew.tasks()]
+            meter.show(
+                UnderWay(item.remote, task.moved, item.size)
+                for task, item in tasks
+                if isinstance(item, File) and item.index in self._taken
+            )
 
     def _wait_for_workers(self, timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -281,6 +314,8 @@ class Batch:
             if isinstance(item, Fetch) and outcome is None:
                 self._found.extend(item.found or ())
                 self._taken.pop(item.index, None)
+                if self._meter is not None:
+                    self._meter.dropped(item.index)
             elif isinstance(item, File) and outcome is not None:
                 self._outcomes[item.index] = outcome
             done.popleft()
@@ -294,7 +329,9 @@ class Batch:
         self._taken.pop(job.index, None)
         self._crew.begun.discard(job.index)
         self._lost += not outcome.ok
-        if self._pool.listening:
+        if self._meter is not None:
+            self._meter.settled(job.index, outcome)
+        if self._pool.listening or outcome.status is Status.FAILED:
             self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
         if tell and self._plan.on_arrived is not None:
             self._call_back(self._plan.on_arrived, outcome)
@@ -306,7 +343,10 @@ class Batch:
             if not self._ending:
                 raise
             # The batch ends because of an error already, perhaps this one.
-            _log.exception("ftppool: the callback failed for %s", outcome.remote)
+            log.exception(
+                "ftppool: the callback failed for %s", outcome.remote,
+                pool=self._pool.name, remote=outcome.remote,
+            )  # fmt: skip
             return
         if self._journal is not None:
             try:
@@ -339,6 +379,8 @@ class Batch:
             causes=tuple(causes),
         )
         self._pool.emit(BatchDone(pool=self._pool.name, report=report))
+        if self._meter is not None:
+            self._meter.end(report.outcomes)
         return report
 
 

@@ -36,6 +36,9 @@ class Lender(Protocol):
     def stats(self) -> PoolStats:
         """Take a snapshot."""
 
+    def trouble(self) -> tuple[str, float]:
+        """Why there is no (further) session, "" if all is well; seconds until the next connect."""
+
 
 class NoSession(Exception):
     """No session can be had: that would be so for every other file as well."""

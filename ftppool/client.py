@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from weakref import ReferenceType
 
 from ftppool.bell import Bell
 from ftppool.drivers.base import Driver
+from ftppool.eventlog import log_event
 from ftppool.events import Event
 from ftppool.leaks import Stack, tell_leak
 from ftppool.lease import Grip
 from ftppool.ledger import Ledger
 from ftppool.limits.base import Limiter
+from ftppool.logs import log
 from ftppool.retry import RetryPolicy
-from ftppool.slots import State, Tenant
+from ftppool.slots import State, Tenant, Totals
 from ftppool.stats import Holder, PoolStats
 
 __all__ = ["Cancel", "Cancelled", "Client", "Estate", "holders_of", "snapshot"]
-
-_log = logging.getLogger("ftppool")
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -45,14 +45,20 @@ class Estate:
     pool: ReferenceType[object]
     settled: bool = False
 
+    @property
+    def listening(self) -> bool:
+        """True if somebody wants to know of what happens all the time, at every lease and file."""
+        return self.on_event is not None or log.isEnabledFor(logging.DEBUG)
+
     def emit(self, event: Event) -> None:
-        """Tell the listener; its errors are logged and go no further."""
+        """Tell the log and the listener, whose errors are logged and go no further."""
+        log_event(event)
         if self.on_event is None:
             return
         try:
             self.on_event(event)
         except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
-            _log.exception("ftppool: on_event failed for %s", type(event).__name__)
+            log.exception("ftppool: on_event failed for %s", type(event).__name__, pool=self.name)
 
     def lost(self) -> bool:
         """True if nobody has the pool any more."""
@@ -66,6 +72,7 @@ class Estate:
                 f"the pool {self.name} {how}, and its sessions were ended; use 'with', or close() "
                 "it",
                 self.stack,
+                pool=self.name,
             )
 
 
@@ -78,6 +85,8 @@ class Client(Tenant):
     Attributes:
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
+        listening: What :attr:`Estate.listening` was when last asked: each lease asks this one.
+        broken_off: True once its opens have no more time: none of them may go on.
         done: Rung whenever something of this pool may have ended.
         relieve: Called, without any lock, by a borrower who has waited for a while.
     """
@@ -89,6 +98,8 @@ class Client(Tenant):
     max_lifetime: float
     check_after_idle: float
     alternatives: bool = False
+    listening: bool = False
+    broken_off: bool = False
     done: Bell = field(default_factory=Bell)
     relieve: Callable[[], object] = lambda: None
 
@@ -100,6 +111,9 @@ class Client(Tenant):
     def emit(self, event: Event) -> None:
         """Tell the pool's listener."""
         self.estate.emit(event)
+
+
+_TOTALS = tuple(field.name for field in fields(Totals))
 
 
 class Cancelled(Exception):
@@ -120,7 +134,7 @@ class Cancel:
             bell.ring()
 
 
-def snapshot(ledger: Ledger, client: Client) -> PoolStats:
+def snapshot(ledger: Ledger, client: Client, address: str = "") -> PoolStats:
     """Count what one pool has and did. The caller holds the gate's lock."""
     mine = [slot for slot in ledger.slots if slot.tenant is client]
     states = [slot.state for slot in mine]
@@ -129,7 +143,6 @@ def snapshot(ledger: Ledger, client: Client) -> PoolStats:
     waiting = [waiter.tenant for waiter in ledger.waiters]
     lessons = [limit for limit in (ledger.learned, client.learned) if limit is not None]
     learned = min(lessons, default=None)
-    totals = client.totals
     return PoolStats(
         cap=client.cap,
         learned=learned,
@@ -141,17 +154,8 @@ def snapshot(ledger: Ledger, client: Client) -> PoolStats:
         closing=states.count(State.CLOSING),
         settling=states.count(State.SETTLING),
         waiting=waiting.count(client),
-        opened=totals.opened,
-        closed=totals.closed,
-        quits=totals.quits,
-        cut=totals.cut,
-        refused=totals.refused,
-        connect_failed=totals.connect_failed,
-        reused=totals.reused,
-        acquired=totals.acquired,
-        acquire_timeouts=totals.acquire_timeouts,
-        wait_seconds=totals.wait_seconds,
-        wait_max=totals.wait_max,
+        address=address,
+        **{name: getattr(client.totals, name) for name in _TOTALS},
     )
 
 

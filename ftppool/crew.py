@@ -7,7 +7,6 @@ What they share with the caller's thread is changed in single steps (``append``,
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -29,6 +28,7 @@ from ftppool.errors import (
 )
 from ftppool.events import FileProgress, FileStarted, Retrying
 from ftppool.inputs import EmptyDirectory, Job
+from ftppool.logs import log
 from ftppool.report import Outcome, Status
 from ftppool.retry import file_delay
 from ftppool.transfer.chain import OneAtATime, overlap
@@ -37,8 +37,6 @@ from ftppool.transfer.upload import Upload
 from ftppool.workers import launch
 
 __all__ = ["Begin", "Crew", "Done", "Note"]
-
-_log = logging.getLogger("ftppool")
 
 MOMENT = 0.01
 """Seconds for which a file that has arrived waits for the next one, to take its name beside it."""
@@ -67,6 +65,7 @@ class _Worker:
     session: Borrower
     bell: Bell = field(default_factory=Bell)
     open: Task | None = None  # its bytes have arrived, but it does not have its name yet
+    now: Task | None = None  # what it is at, or was at last
     thread: threading.Thread | None = None
 
     @property
@@ -159,6 +158,11 @@ class Crew:
     def working(self) -> bool:
         """True while any worker lives."""
         return any(worker.alive for worker in self._workers)
+
+    def tasks(self) -> list[Task]:
+        """What the workers are at; some of it may be finished meanwhile."""
+        found = [task for worker in self._workers for task in (worker.open, worker.now)]
+        return list({id(task): task for task in found if task is not None}.values())
 
     def cut(self) -> None:
         """Break the connections of those who still work."""
@@ -260,6 +264,7 @@ class Crew:
         except TransferError as error:
             self.give_up(error)  # the journal cannot be written
             return
+        worker.now = task
         upload = _upload(task)
         fresh = not task.attempts and upload is not None and upload.plain
         if not fresh or (isinstance(task.item, Job) and task.item.size is None):
@@ -284,6 +289,7 @@ class Crew:
 
     def _begin_attempt(self, task: Task) -> None:
         task.attempts += 1
+        task.moved = 0
         if isinstance(task.item, File) and self._pool.listening:
             self._pool.emit(
                 FileStarted(
@@ -362,6 +368,7 @@ class Crew:
             size = item.size if isinstance(item, File) else None
             if self.stopped and sent != size:
                 raise Stopped  # but a file that is all sent may as well take its name
+            task.moved = sent
             if not self._pool.listening:
                 return
             self._pool.emit(
@@ -445,10 +452,16 @@ class Crew:
 
     def _complain(self, item: Item, failure: FTPPoolError) -> None:
         if isinstance(item, EmptyDirectory):
-            _log.warning("ftppool: the empty directory %s was not made: %s", item.remote, failure)
+            log.warning(
+                "ftppool: the empty directory %s was not made: %s", item.remote, failure,
+                pool=self._pool.name, remote=item.remote,
+            )  # fmt: skip
             self.causes.append(failure)
         else:
-            _log.warning("ftppool: a part of %s was not removed: %s", item.remote, failure)
+            log.warning(
+                "ftppool: a part of %s was not removed: %s", item.remote, failure,
+                pool=self._pool.name, remote=item.remote,
+            )  # fmt: skip
 
     def _interrupt_waiting(self, worker: _Worker) -> None:
         """The batch was stopped: clean up after files that waited for another attempt."""

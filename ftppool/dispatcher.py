@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -10,15 +9,15 @@ from collections.abc import Callable
 
 from ftppool.board import Board, client_of
 from ftppool.client import Client
+from ftppool.events import LeakSuspected, LeaseLost
 from ftppool.leaks import tell_leak, tell_suspicion
 from ftppool.lease import Grip
+from ftppool.logs import log
 from ftppool.opening import LOGIN, Opener
 from ftppool.slots import Slot, State
 from ftppool.workers import Workers, launch
 
 __all__ = ["Dispatcher"]
-
-_log = logging.getLogger("ftppool")
 
 TICK = 0.5
 """Seconds between two looks of the dispatcher while there are sessions or waiters, and between two
@@ -34,7 +33,8 @@ class Dispatcher:
     one goes on from there.
 
     Args:
-        reclaim: Ends a lease that was lost; False if it was given back in time.
+        reclaim: Ends a lease that was lost, and says whose it was; None if it was given back in
+            time.
 
     Attributes:
         mailbox: Lost leases, dropped here by finalizers.
@@ -42,7 +42,9 @@ class Dispatcher:
         retired: True once the interpreter's exit does what is left to do; needs the lock.
     """
 
-    def __init__(self, board: Board, opener: Opener, reclaim: Callable[[Grip], bool]) -> None:
+    def __init__(
+        self, board: Board, opener: Opener, reclaim: Callable[[Grip], Client | None]
+    ) -> None:
         self.mailbox: deque[Grip] = deque()
         self.orphans: deque[Client] = deque()
         self.retired = False
@@ -81,7 +83,8 @@ class Dispatcher:
             except BaseException:  # noqa: BLE001 - a full memory, a user's limiter: all wait for us
                 if not self._failing:
                     self._failing = True
-                    _log.exception("ftppool: the dispatcher of %s goes on", self._board.address)
+                    address = str(self._board.address)
+                    log.exception("ftppool: the dispatcher of %s goes on", address, address=address)
                 pause = TICK
             if pause is None:
                 return
@@ -144,7 +147,8 @@ class Dispatcher:
             try:
                 work(slot)
             except BaseException:  # noqa: BLE001 - a listener's sys.exit(), say
-                _log.exception("ftppool: a thread of %s failed", self._board.address)
+                address = str(self._board.address)
+                log.exception("ftppool: a thread of %s failed", address, address=address)
             finally:
                 self._board.nudge.ring()
 
@@ -158,13 +162,8 @@ class Dispatcher:
             grip = self.mailbox[0]
             lost = self._reclaim(grip)
             self.mailbox.popleft()  # last: while it is there nobody takes this for a deadlock
-            if lost and not grip.losable:
-                age = time.monotonic() - grip.since
-                tell_leak(
-                    f"a session to {self._board.address} was lost {age:.1f} s after "
-                    f"{grip.task.name} had taken it, and was ended; use 'with', or release() it",
-                    grip.stack,
-                )
+            if lost is not None and not grip.losable:
+                self._tell_lost(lost, grip)
         while self.orphans:
             client = self.orphans[0]
             with self._board.lock:
@@ -188,23 +187,56 @@ class Dispatcher:
             if client.estate.lost() and not client.closed and client not in self.orphans:
                 self.orphans.append(client)
 
-    def _suspects(self, now: float) -> list[Grip]:
-        """Find leases that are out for very long. Needs the lock."""
+    def _tell_lost(self, client: Client, grip: Grip) -> None:
+        address = str(self._board.address)
+        holder = grip.holder(time.monotonic())
+        client.totals.leaked += 1  # only this thread does that
+        tell_leak(
+            f"a session to {address} was lost {holder.age:.1f} s after {holder.thread} had taken "
+            "it, and was ended; use 'with', or release() it",
+            grip.stack,
+            event="LeaseLost", pool=client.name, address=address, seconds=holder.age,
+        )  # fmt: skip
+        client.emit(
+            LeaseLost(
+                pool=client.name,
+                address=address,
+                age=holder.age,
+                thread=holder.thread,
+                where=holder.where,
+            )
+        )
+
+    def _suspects(self, now: float) -> list[tuple[Client, Grip]]:
+        """Find leases that are out for very long, and whose they are. Needs the lock."""
         return [
-            place.owner
+            (client_of(slot), place.owner)
             for slot in self._board.ledger.slots
             for place in slot.places
             if isinstance(place.owner, Grip)
             and place.owner.suspicious(now, client_of(slot).estate.leak_warn_after)
         ]
 
-    def _tell(self, suspects: list[Grip], now: float) -> None:
-        for grip in suspects:
+    def _tell(self, suspects: list[tuple[Client, Grip]], now: float) -> None:
+        address = str(self._board.address)
+        for client, grip in suspects:
             grip.told = True
+            holder = grip.holder(now)
+            client.totals.leaked += 1
             tell_suspicion(
-                f"{grip.task.name} has had a session to {self._board.address} for "
-                f"{now - grip.since:.1f} s and not given it back (leak_warn_after)",
+                f"{holder.thread} has had a session to {address} for {holder.age:.1f} s and not "
+                "given it back (leak_warn_after)",
                 grip.stack,
+                event="LeakSuspected", pool=client.name, address=address, seconds=holder.age,
+            )  # fmt: skip
+            client.emit(
+                LeakSuspected(
+                    pool=client.name,
+                    address=address,
+                    age=holder.age,
+                    thread=holder.thread,
+                    where=holder.where,
+                )
             )
 
     # -- other processes ---------------------------------------------------------------------------

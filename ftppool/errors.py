@@ -189,6 +189,11 @@ class BatchError(FTPPoolError, ExceptionGroup[FTPPoolError]):
         self.retryable: bool = all(error.retryable for error in exceptions)
 
     @override
+    def __str__(self) -> str:
+        """One sentence, with the first cause; the group would add how many there are."""
+        return self.message
+
+    @override
     # The type checker: an ExceptionGroup of ours.
     def derive(self, excs: Sequence[FTPPoolError]) -> BatchError:  # type: ignore[override]
         """Make a group of some of the exceptions that knows the same report."""

@@ -18,10 +18,19 @@ __all__ = [
     "FileProgress",
     "FileQueued",
     "FileStarted",
+    "LeakResolved",
+    "LeakSuspected",
+    "LeaseLost",
     "Retrying",
     "SessionClosed",
+    "SessionLent",
     "SessionOpened",
+    "SessionOpening",
     "SessionRefused",
+    "SessionReturned",
+    "SessionSettled",
+    "SlotWaitFailed",
+    "SlotWaiting",
 ]
 
 
@@ -34,6 +43,17 @@ class Event:
     """
 
     pool: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpening(Event):
+    """A connection is about to be made; its slot is taken.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+    """
+
+    address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +112,122 @@ class SessionClosed(Event):
 
     address: str
     politely: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettled(Event):
+    """A slot is free again: its connection has ended, and the server had time to notice.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+    """
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotWaiting(Event):
+    """A borrower found no session that is free, and waits.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+        ahead: Borrowers who have waited for longer, those of other pools included.
+    """
+
+    address: str
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotWaitFailed(Event):
+    """A borrower got no session.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+        waited: Seconds since it asked.
+        error: Why, in one sentence.
+    """
+
+    address: str
+    waited: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLent(Event):
+    """A borrower has a session.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+        waited: Seconds since it asked.
+    """
+
+    address: str
+    waited: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReturned(Event):
+    """A borrower has given a session back.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+        used: Seconds for which it was lent.
+        kept: True if others may have it now, False if it is to be ended.
+    """
+
+    address: str
+    used: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakSuspected(Event):
+    """A session was not given back for longer than ``leak_warn_after``.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+        age: Seconds since it was lent.
+        thread: Name of the thread that took it.
+        where: The line that took it, as ``"file.py:12 in function"``.
+    """
+
+    address: str
+    age: float
+    thread: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakResolved(Event):
+    """A session that was suspected to be leaked came back.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+        age: Seconds for which it was lent.
+        thread: Name of the thread that had taken it.
+    """
+
+    address: str
+    age: float
+    thread: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLost(Event):
+    """The program dropped a lease without giving it back: a leak; the pool ended the session.
+
+    Attributes:
+        address: ``"ip:port"`` of the server.
+        age: Seconds since it was lent.
+        thread: Name of the thread that took it.
+        where: The line that took it, as ``"file.py:12 in function"``.
+    """
+
+    address: str
+    age: float
+    thread: str
+    where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

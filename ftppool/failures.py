@@ -31,6 +31,14 @@ __all__ = [
     "would_deadlock",
 ]
 
+ANOTHER_SERVER = {
+    "ssh-not-ftp": "is an SSH server, not FTP; write sftp://",
+    "ftp-not-ssh": "is an FTP server, not SSH; write ftp://, or ftps:// for FTP with TLS",
+    "not-ftp": "is no FTP server; check host and port",
+    "not-ssh": "is no SSH server; check host and port",
+}
+"""What to say of a server that speaks something else, by the rule that has noticed it."""
+
 
 def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError:
     """Say in our own words what an open failed of; the server's words come last."""
@@ -42,7 +50,7 @@ def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError
     elif verdict.kind is Kind.PERMANENT and reply.code is not None:
         kind, what = RemoteRejected, "refuses the session"
     else:
-        kind, what = ConnectError, "cannot be reached"
+        kind, what = ConnectError, ANOTHER_SERVER.get(verdict.rule, "cannot be reached")
     words = legible(reply.text)
     return kind(
         f"{address} {what}: {words.replace(chr(10), ' / ')}",

@@ -104,6 +104,7 @@ class Farewell:
                 f"{grip.task.name} still had a session to {self._board.address} at the "
                 "interpreter's exit; it was ended",
                 grip.stack,
+                address=str(self._board.address),
             )
 
     def _claim(self) -> list[Slot]:

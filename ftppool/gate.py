@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import atexit
 import copy
-import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Hashable
 
-from ftppool.board import BelledWaiter, Board
+from ftppool.board import BelledWaiter, Board, client_of
 from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
 from ftppool.deadlock import deadlocked
 from ftppool.dispatcher import Dispatcher
 from ftppool.drivers.base import Address, PlaceRefused, Wire, drop
 from ftppool.errors import FTPPoolError
+from ftppool.events import (
+    LeakResolved,
+    SessionLent,
+    SessionReturned,
+    SlotWaitFailed,
+    SlotWaiting,
+)
 from ftppool.failures import (
     gave_up,
     held_elsewhere,
@@ -31,13 +37,12 @@ from ftppool.failures import (
 )
 from ftppool.farewell import Farewell, end_all
 from ftppool.lease import Grip, Lease
+from ftppool.logs import log
 from ftppool.opening import LOGIN, Opener
 from ftppool.slots import Place, State
 from ftppool.stats import CloseReport, PoolStats
 
 __all__ = ["Gate", "gate_for"]
-
-_log = logging.getLogger("ftppool")
 
 PATIENCE = 1.0
 """Seconds that a borrower waits until those who work through a queue make way for him."""
@@ -56,6 +61,7 @@ class Gate:
 
     def __init__(self, address: Address) -> None:
         self.address: Address = address
+        self._name = str(address)
         self._set_up()
 
     def _set_up(self) -> None:
@@ -69,6 +75,7 @@ class Gate:
 
     def attach(self, client: Client) -> None:
         """Let a pool in; its cap counts from now on while it holds or waits."""
+        client.listening = client.estate.listening
         with self._lock:
             self._board.clients.add(client)
             self._dispatcher.start()
@@ -94,8 +101,13 @@ class Gate:
         lease = Lease(self, Grip(threads, now))
         try:
             self._borrow(lease, client, timeout, threads, cancel)
-        except (FTPPoolError, Cancelled):
+            if client.listening:
+                waited = lease.grip.since - now
+                client.emit(SessionLent(pool=client.name, address=self._name, waited=waited))
+        except (FTPPoolError, Cancelled) as error:
             lease.forget()
+            if client.listening and not isinstance(error, Cancelled):
+                self._tell_failed(client, time.monotonic() - now, error)
             raise
         except BaseException:
             self._reclaim(lease.grip)  # the traceback keeps the lease alive
@@ -125,6 +137,9 @@ class Gate:
             # close() takes back what was lent before it set `closed`; what comes later is not lent.
             if alive and not client.closed:
                 return
+        if client.listening:
+            ahead = len(self._ledger.waiters)
+            client.emit(SlotWaiting(pool=client.name, address=self._name, ahead=ahead))
         waiter = BelledWaiter(client, threads, now)
         if cancel is not None:
             cancel.bells.add(waiter.bell)
@@ -142,10 +157,13 @@ class Gate:
         self, waiter: BelledWaiter, lease: Lease, dead: Place | None, *, refused: bool
     ) -> None:
         """Go to the end of the queue; to its head, if what was free proved `dead` or `refused`."""
+        totals = waiter.tenant.totals
         with self._lock:
+            totals.queued += 1
             if dead is None:
                 self._ledger.wait(waiter, waiter.since)
             else:
+                totals.lost += not refused
                 self._ledger.queue_again(waiter, dead, lease.grip, waiter.since, refused=refused)
             # With a note in the mailbox a place is about to come free.
             hopeless = not self._dispatcher.mailbox and deadlocked(
@@ -215,6 +233,7 @@ class Gate:
             if alive and not client.closed:
                 self._ledger.accept(waiter, lease.grip, now)
                 return True
+            client.totals.lost += not alive
             self._ledger.decline(waiter, now)
             busy = self._after_event()
         if busy:
@@ -255,6 +274,7 @@ class Gate:
             False if it had ended already.
         """
         wire: Wire | None = place.slot.session
+        client = client_of(place.slot)
         try:
             if wire is not None and place.owner is grip and grip.loan is not None:
                 spoiled, doom = doom, True
@@ -262,25 +282,48 @@ class Gate:
         finally:
             # Whatever came in between (a Ctrl-C), the place must not be lost with it.
             with self._lock:
-                held = self._ledger.release(place, grip, time.monotonic(), doom=doom)
+                now = time.monotonic()
+                held = self._ledger.release(place, grip, now, doom=doom)
+                if held:
+                    totals = client.totals
+                    totals.returned += 1
+                    totals.discarded += doom
+                    totals.use_seconds += now - grip.since
                 busy = self._ledger.busy and self._after_event()
             if busy:
                 self._board.nudge.ring()
         if grip.told:
-            age = time.monotonic() - grip.since
-            _log.warning(
-                "ftppool: the session to %s that %s had for long came back after %.1f s",
-                self.address, grip.task.name, age,
-            )  # fmt: skip
+            self._tell_resolved(client, grip, now - grip.since)
+        if held and client.listening:
+            used = now - grip.since
+            client.emit(
+                SessionReturned(pool=client.name, address=self._name, used=used, kept=not doom)
+            )
         return held
 
-    def _reclaim(self, grip: Grip) -> bool:
-        """End what a lost lease held; False if it held nothing any more, or nothing yet."""
+    def _tell_failed(self, client: Client, waited: float, error: FTPPoolError) -> None:
+        client.emit(
+            SlotWaitFailed(pool=client.name, address=self._name, waited=waited, error=str(error))
+        )
+
+    def _tell_resolved(self, client: Client, grip: Grip, age: float) -> None:
+        log.warning(
+            "ftppool: the session to %s that %s had for long came back after %.1f s",
+            self.address, grip.task.name, age,
+            event="LeakResolved", pool=client.name, address=self._name, seconds=age,
+        )  # fmt: skip
+        client.emit(
+            LeakResolved(pool=client.name, address=self._name, age=age, thread=grip.task.name)
+        )
+
+    def _reclaim(self, grip: Grip) -> Client | None:
+        """End what a lost lease held, of the pool returned; None if it held nothing (any more)."""
         with self._lock:
             places = [place for slot in self._ledger.slots for place in slot.places]
-        return any(
-            self.give_back(place, grip, doom=True) for place in places if place.owner is grip
-        )
+        for place in places:
+            if place.owner is grip and self.give_back(place, grip, doom=True):
+                return client_of(place.slot)
+        return None
 
     def lost(self, grip: Grip) -> None:
         """A lease was lost: called by a finalizer, so it only drops a note."""
@@ -441,7 +484,23 @@ class Gate:
     def stats(self, client: Client) -> PoolStats:
         """Take a snapshot of one pool."""
         with self._lock:
-            return snapshot(self._ledger, client)
+            return snapshot(self._ledger, client, self._name)
+
+    def trouble(self, client: Client) -> tuple[str, float]:
+        """Why there is no (further) connection, in the server's words; "" if all is well.
+
+        The second value is in how many seconds the next connect may be tried.
+        """
+        now = time.monotonic()
+        with self._lock:
+            ledger = self._ledger
+            failure = ledger.last_failure
+            until = max(ledger.not_before, client.not_before, ledger.budget_ends())
+        if failure is not None:
+            return failure.reply or str(failure), max(0.0, until - now)
+        if self._opener.asking:
+            return "other processes of this machine have all slots", 0.0
+        return "", 0.0
 
     def _would_deadlock(self, waiter: BelledWaiter) -> FTPPoolError:
         ledger = self._ledger

@@ -11,7 +11,6 @@ Names are passed on as the file system gives them: names that are not valid UTF-
 from __future__ import annotations
 
 import io
-import logging
 import ntpath
 import os
 import posixpath
@@ -28,6 +27,7 @@ from typing import BinaryIO, TypeAlias, cast
 from typing_extensions import Buffer
 
 from ftppool.errors import ConfigError, FTPPoolError
+from ftppool.logs import log
 from ftppool.patterns import Globs, Patterns, patterns_of
 from ftppool.sources import not_a_file, open_callable, open_path, raise_error, source_error
 from ftppool.target import check_remote_name, join
@@ -41,7 +41,6 @@ Input: TypeAlias = _Path | tuple[Source, str | PurePath]
 _Found: TypeAlias = "Job | EmptyDirectory"
 _Stack: TypeAlias = list[tuple[str, list[os.DirEntry[str]]]]
 
-_log = logging.getLogger("ftppool")
 _LINK_TAGS = (0xA000000C, 0xA0000003)  # Windows: symbolic links and junctions
 
 
@@ -244,7 +243,9 @@ class Inputs:
             return False  # the stat that follows tells what is wrong with it
         if linked and entry.path not in self._warned:
             self._warned.add(entry.path)
-            _log.warning("linked directory %r is not followed; list it in files", entry.path)
+            log.warning(
+                "ftppool: linked directory %r is not followed; list it in files", entry.path
+            )
         return linked
 
     def _file(self, path: str, remote: str, info: os.stat_result) -> Job:

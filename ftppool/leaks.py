@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os.path
 import sys
 import threading
 import traceback
 import warnings
 from types import CodeType, FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ftppool.errors import LeakWarning
+from ftppool.logs import log
 
 __all__ = ["Stack", "position", "stack_here", "tell_leak", "tell_suspicion"]
-
-_log = logging.getLogger("ftppool")
 
 Stack: TypeAlias = tuple[tuple[CodeType, int], ...]
 """Frames, the innermost first: code objects and instruction offsets. They cost little to note and
@@ -53,9 +51,13 @@ def position(stack: Stack) -> tuple[str, int, str]:
     return "<unknown>", 0, "<unknown>"  # a thread whose function is written in C, say
 
 
-def tell_leak(message: str, stack: Stack) -> None:
-    """Log and warn. Where warnings are errors this one is shown as a thread's unheard exception."""
-    _log.warning("ftppool: %s%s", message, _lines(stack))
+def tell_leak(message: str, stack: Stack, **fields: Any) -> None:
+    """Log and warn. Where warnings are errors this one is shown as a thread's unheard exception.
+
+    Args:
+        **fields: Of the log record, see :mod:`ftppool.logs`.
+    """
+    log.warning("ftppool: %s%s", message, _lines(stack), **fields)
     file, line, _ = position(stack)
     try:
         warnings.warn_explicit(message, LeakWarning, file, line)
@@ -63,9 +65,9 @@ def tell_leak(message: str, stack: Stack) -> None:
         _show(warning)
 
 
-def tell_suspicion(message: str, stack: Stack) -> None:
+def tell_suspicion(message: str, stack: Stack, **fields: Any) -> None:
     """Log what may be a leak."""
-    _log.warning("ftppool: %s%s", message, _lines(stack))
+    log.warning("ftppool: %s%s", message, _lines(stack), **fields)
 
 
 def _show(warning: LeakWarning) -> None:

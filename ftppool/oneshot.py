@@ -12,6 +12,7 @@ from ftppool.inputs import Input
 from ftppool.options import PoolOptions, check_options
 from ftppool.patterns import Patterns
 from ftppool.pool import FTPPool
+from ftppool.progress import Progress
 from ftppool.report import BatchReport, Outcome
 from ftppool.target import Target
 from ftppool.transfer.options import Conflict, Verify
@@ -39,6 +40,7 @@ def upload_batch(
     deadline: float | None = None,
     max_failures: int | None = None,
     on_event: Callable[[Event], object] | None = None,
+    progress: bool | Callable[[Progress], object] | None = None,
     check: bool = True,
     **pool_options: Unpack[PoolOptions],
 ) -> BatchReport:
@@ -61,7 +63,8 @@ def upload_batch(
     Args:
         files: Paths, or ``(source, remote_path)`` pairs; a source is a path, bytes, or a callable
             that opens a binary file. A directory goes with everything below it under its own name,
-            as with ``cp -r``; ``.`` and ``dir/`` mean the contents.
+            as with ``cp -r``; ``.`` and ``dir/`` mean the contents. A ``remote_path`` is sent
+            as it is: if it is absolute or has ``..``, it may lead out of the target's directory.
         target: ``"ftp://user:password@host/directory"``; the path is relative to the login
             directory, ``//x`` is absolute.
         max_per_ip: Connections that the server may see at any instant (default 2).
@@ -95,6 +98,10 @@ def upload_batch(
             ``causes`` say so. An input that blocks delays that.
         max_failures: So many failed files end the batch (default: none do).
         on_event: Called with each :class:`~ftppool.events.Event`.
+        progress: True shows how far it is: on a terminal (stderr) a block of three lines, redrawn
+            five times a second, that ends as one; else a line in the log (INFO) every 30 s. Or a
+            function that is called in this thread with a :class:`~ftppool.Progress` five times a
+            second and once at the end, while this thread does not wait for ``files``.
         check: Raise :class:`~ftppool.BatchError` unless every file was uploaded or skipped.
         **pool_options: As for :class:`FTPPool`: ``user``, ``password``, time-outs in seconds …
 
@@ -127,6 +134,7 @@ def upload_batch(
             on_uploaded=on_uploaded,
             deadline=deadline,
             max_failures=max_failures,
+            progress=progress,
             check=False,
         )
     report = replace(report, stats=pool.stats())  # with every session closed and counted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import socket
@@ -14,17 +13,23 @@ from ftppool.board import Board, client_of
 from ftppool.client import Client, snapshot
 from ftppool.drivers.base import OpenFailed, Wire, shut_down
 from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
-from ftppool.events import ConnectFailed, SessionClosed, SessionOpened, SessionRefused
+from ftppool.events import (
+    ConnectFailed,
+    SessionClosed,
+    SessionOpened,
+    SessionOpening,
+    SessionRefused,
+    SessionSettled,
+)
 from ftppool.failures import banned, open_error
 from ftppool.lessons import Ban, Lesson, Lessons
 from ftppool.limits.base import Denied, Limiter, Permit
+from ftppool.logs import log
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
 from ftppool.slots import Slot, State
 
 __all__ = ["LOGIN", "Opener"]
-
-_log = logging.getLogger("ftppool")
 
 STARTUPS = 1.0
 """Seconds at least until the next connect to an SSH server that is too busy with logins; OpenSSH
@@ -45,7 +50,11 @@ class _Watch:
         self._slot = slot
 
     def connecting(self, sock: socket.socket) -> None:
+        client, begun = client_of(self._slot), self._slot in self._opener.connecting
+        # First this and then the look: break_off() does both the other way round.
         self._opener.connecting[self._slot] = sock
+        if client.broken_off or (client.closed and not begun):
+            raise OpenFailed(Reply(Phase.CONNECT, None, "the pool was closed"))
 
     def greeted(self) -> None:
         board = self._opener.board
@@ -107,6 +116,8 @@ class Opener:
                 self.board.ledger.denied(slot, time.monotonic(), delay=delay, of_user=of_user)
             return
         self.permits[slot] = permit
+        if client.listening:
+            client.emit(SessionOpening(pool=client.name, address=self._address))
         wire = client.driver.open(self.board.address, _Watch(self, slot))
         try:
             if permit.trying:
@@ -115,6 +126,7 @@ class Opener:
             now = time.monotonic()
             lifetime = client.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
             with self.board.lock:
+                client.totals.open_seconds += now - started
                 self.board.ledger.opened(slot, wire, now, expires=now + lifetime)
         except BaseException:
             if slot.session is not wire:
@@ -184,9 +196,10 @@ class Opener:
             lessons = client.limiter.teach(
                 self._address, lambda known: known.refused(limit, words, time.time(), user=user)
             )
-            _log.info(
+            log.info(
                 "ftppool: %s allows %d connections%s, not max_per_ip=%d: %s",
                 self._address, limit, " of this user" if of_user else "", client.cap, words,
+                pool=client.name, address=self._address, reply=words,
             )  # fmt: skip
             self._apply(client.limiter, lessons)
 
@@ -320,10 +333,15 @@ class Opener:
                 try:
                     permit.release()
                 except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter
-                    _log.exception("ftppool: the limiter failed to take a permit back")
+                    log.exception(
+                        "ftppool: the limiter failed to take a permit back", address=self._address
+                    )
         with self.board.lock:
             ledger = self.board.ledger
             ledger.freed = [slot for slot in ledger.freed if slot not in slots]
+        for client in map(client_of, slots):
+            if client.listening:
+                client.emit(SessionSettled(pool=client.name, address=self._address))
 
     def leave_lines(self) -> None:
         """Stand in no limiter's line any more."""
@@ -332,10 +350,13 @@ class Opener:
             try:
                 limiter.forgo(self._address)
             except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter
-                _log.exception("ftppool: the limiter failed to leave the line")
+                log.exception(
+                    "ftppool: the limiter failed to leave the line", address=self._address
+                )
 
     def break_off(self, client: Client) -> None:
-        """Cut the opens of a pool that are under way."""
+        """Cut the opens of a pool that are under way, and those about to begin."""
+        client.broken_off = True
         with self.board.lock:
             connecting = list(self.connecting.items())
         shut_down([sock for slot, sock in connecting if slot.tenant is client])

@@ -9,6 +9,7 @@ from typing import TypedDict
 from ftppool.errors import ConfigError
 from ftppool.options import check_positive, check_seconds
 from ftppool.patterns import Globs, Patterns, patterns_of
+from ftppool.progress import Show
 from ftppool.report import Outcome
 
 __all__ = ["BatchOptions", "Plan", "plan_of"]
@@ -23,6 +24,7 @@ class BatchOptions(TypedDict, total=False):
     last: Patterns
     deadline: float | None
     max_failures: int | None
+    progress: bool | Show | None
     check: bool
 
 
@@ -36,6 +38,7 @@ class Plan:
         on_arrived: Called in the caller's thread with the outcome of each file that has arrived.
         deadline: Seconds for the whole batch, or None.
         max_failures: So many failed files end the batch, or None.
+        progress: Called with snapshots, or None.
         list_rest: The input has an end: it may be read on after the batch was given up.
     """
 
@@ -44,6 +47,7 @@ class Plan:
     on_arrived: Callable[[Outcome], object] | None = None
     deadline: float | None = None
     max_failures: int | None = None
+    progress: Show | None = None
     list_rest: bool = True
 
 
@@ -74,5 +78,19 @@ def plan_of(
         on_arrived=on_arrived,
         deadline=None if deadline is None else check_seconds("deadline", deadline, zero=False),
         max_failures=None if failures is None else check_positive("max_failures", failures),
+        progress=_shown(options.get("progress")),
         list_rest=list_rest,
     )
+
+
+def _shown(progress: object) -> Show | None:
+    """What shows the progress: what the user gave, or the display; None for nothing."""
+    if progress is None or progress is False:
+        return None
+    if progress is True:
+        from ftppool.display import Display  # only for those who look
+
+        return Display()
+    if not callable(progress):
+        raise ConfigError(f"progress={progress!r}: write True, or a function of one Progress")
+    return progress

@@ -377,8 +377,8 @@ class FTPPool:
                 ``"fail"``. ``preserve_mtime``: give files the server's modification time (default
                 False). ``fsync``: wait for the disk before a file takes its name (default False).
                 ``on_downloaded``: called with each file's outcome. ``workers``, ``include``,
-                ``exclude``, ``last``, ``deadline``, ``max_failures`` and ``check`` as for
-                :func:`ftppool.upload_batch`, with patterns for the path below `local_dir`.
+                ``exclude``, ``last``, ``deadline``, ``max_failures``, ``progress`` and ``check`` as
+                for :func:`ftppool.upload_batch`, with patterns for the path below `local_dir`.
 
         Raises:
             BatchError: Files did not arrive and ``check`` is true; it has the report.
@@ -464,21 +464,16 @@ class FTPPool:
         state = "closed" if self._closed else f"{stats.leased} leased, {stats.idle} idle"
         return f"<FTPPool {self._target} max_per_ip={self._max_per_ip}: {state}>"
 
-    # -- what the batch asks for (see batch.Lender) ------------------------------------------------
+    # -- insides -----------------------------------------------------------------------------------
 
-    def emit(self, event: Event) -> None:
-        """Tell the listener; its errors are logged and go no further."""
-        self._estate.emit(event)
-
-    def resolve(self, path: str) -> str:
-        """Turn a path relative to the target's directory into one that the server takes."""
-        return self._target.resolve(path)
+    def _trouble(self) -> tuple[str, float]:
+        """Why there is no (further) connection, at the address that was tried last."""
+        known = self._known()
+        return known[-1][0].trouble(known[-1][1]) if known else ("", 0.0)
 
     @staticmethod
     def _or_default(timeout: float | None, default: float) -> float:
         return default if timeout is None else check_seconds("timeout", timeout, zero=True)
-
-    # -- insides -----------------------------------------------------------------------------------
 
     def _known(self) -> list[tuple[Gate, Client]]:
         with self._lock:
@@ -618,10 +613,11 @@ class _Lender:
         self._caller = caller
         self.name = pool.name
         self.policy = pool.policy
-        self.resolve = pool.resolve
-        self.emit = pool.emit
-        self.listening = pool._estate.on_event is not None
+        self.resolve = pool._target.resolve
+        self.emit = pool._estate.emit
+        self.listening = pool._estate.listening
         self.stats = pool.stats
+        self.trouble = pool._trouble
 
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""

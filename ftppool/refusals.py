@@ -208,6 +208,8 @@ RULES: tuple[Rule, ...] = (
     Rule("banned-for-failures", _GREETING, Kind.BANNED, words=_FAILURES),
     # ---- In place of the SSH banner. OpenSSH counts only connections that are logging in
     # (MaxStartups, PerSourceMaxStartups, penalties): this says nothing about our sessions.
+    # sftp:// on an FTP port, which may be full at this moment; on a web or mail port.
+    Rule("ftp-not-ssh", _SSH_BANNER, Kind.PERMANENT, words=r"^(220|421|[45]\d\d)[ -](?!.*smtp)"),
     Rule("not-ssh", _SSH_BANNER, Kind.PERMANENT, words=r"^(\d{3}[ -]|http/\d|<|\* ok|\+ok)"),
     Rule("ssh-startups", _SSH_BANNER, Kind.BUSY, words=r"maxstartups|not allowed at this time"),
     # mod_sftp MaxInstances, SFTPGo's host limit, libwrap: FIN without a byte.
@@ -262,7 +264,8 @@ RULES: tuple[Rule, ...] = (
     # ProFTPD and wu-ftpd shut down (500!), FileZilla 0.9 locked, SFTPGo's rate limit (500).
     Rule("come-back-later", _OPENING, Kind.BUSY, words=_LATER),
     # ftp:// on an SSH, web or mail port.
-    Rule("not-ftp", _GREETING, Kind.PERMANENT, words=r"^(ssh-\d|http/\d|<(!doc|html)|\* ok|\+ok)"),
+    Rule("ssh-not-ftp", _GREETING, Kind.PERMANENT, words=r"^ssh-\d"),
+    Rule("not-ftp", _GREETING, Kind.PERMANENT, words=r"^(http/\d|<(!doc|html)|\* ok|\+ok)"),
     # ---- Any phase: a vsftpd child that died; its next command would get an RST.
     Rule("vsftpd-died", frozenset(Phase), Kind.STALE, codes=(500,), words=r"^oops\b"),
     # ---- Greeting and login: codes.

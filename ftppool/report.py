@@ -180,7 +180,9 @@ class BatchReport:
             return
         errors = {id(error): error for error in self._errors()}
         exceptions = list(errors.values()) or [_stopped(self)]
-        raise BatchError(self._sentence(exceptions[0]), exceptions, self)
+        for error in exceptions:
+            _shorten(error)
+        raise BatchError(self._sentence(self._first() or exceptions[0]), exceptions, self)
 
     def to_dict(self) -> dict[str, object]:
         """Give the report as JSON-serialisable values.
@@ -221,6 +223,11 @@ class BatchReport:
             elif outcome.status is Status.FAILED:
                 yield TransferError(f"{outcome.source}: failed, and no reason was recorded")
 
+    def _first(self) -> FTPPoolError | None:
+        """What others that were never begun are only a consequence of."""
+        failed = (outcome.error for outcome in self.failed if outcome.error is not None)
+        return next(iter(self.causes), None) or next(failed, None)
+
     def _sentence(self, first: FTPPoolError) -> str:
         total = len(self.outcomes)
         words = _one_line(str(first))
@@ -246,6 +253,15 @@ class BatchReport:
 
 
 _ARRIVED = frozenset({Status.UPLOADED, Status.DOWNLOADED, Status.SKIPPED})
+
+
+def _shorten(error: FTPPoolError) -> None:
+    """Let an uncaught BatchError show a line for each file, and not where our workers were.
+
+    What it came from stays to be found in ``__context__``; its words are in the message.
+    """
+    error.__traceback__ = None
+    error.__cause__ = None  # and with it, __suppress_context__ becomes true
 
 
 def _stopped(report: BatchReport) -> TransferError:

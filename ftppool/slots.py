@@ -81,11 +81,18 @@ class Totals:
     cut: int = 0
     refused: int = 0
     connect_failed: int = 0
+    lost: int = 0
     acquired: int = 0
     reused: int = 0
+    queued: int = 0
     acquire_timeouts: int = 0
     wait_seconds: float = 0.0
     wait_max: float = 0.0
+    returned: int = 0
+    discarded: int = 0
+    use_seconds: float = 0.0
+    open_seconds: float = 0.0
+    leaked: int = 0
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ class PoolStats:
         closing: Connections now being ended.
         settling: Connections ended so recently that the server may still count them.
         waiting: Borrowers now waiting for a session.
+        address: ``"ip:port"`` of the server as last used, "" before the first use.
         opened: Connections that reached a login, in total.
         closed: Connections ended in whatever way, in total (``quits`` + ``cut``).
         quits: Connections ended politely, in total: QUIT answered by 221, or SSH's disconnect.
@@ -48,10 +49,17 @@ class PoolStats:
         refused: Attempts that the server refused for want of room, in total.
         connect_failed: Attempts that failed for any other reason, in total.
         reused: Leases served by a connection that was open already, in total.
+        lost: Open connections that proved dead when they were to be lent, in total.
         acquired: Leases given, in total.
+        queued: Borrowers who found no session that was free and had to wait, in total.
         acquire_timeouts: Waits that ended with ``PoolTimeout`` or ``ServerBusy``, in total.
         wait_seconds: Seconds that all borrowers together have waited, in total.
         wait_max: Seconds of the longest single wait so far.
+        returned: Leases that came back, in total.
+        discarded: Of these, those whose session was not clean and is not lent again, in total.
+        use_seconds: Seconds for which all leases that came back were out together, in total.
+        open_seconds: Seconds that connecting and logging in took, all connections together.
+        leaked: Leases that were suspected to be leaked, or lost, in total.
     """
 
     cap: int
@@ -64,6 +72,7 @@ class PoolStats:
     closing: int
     settling: int
     waiting: int
+    address: str = ""
     opened: int = 0
     closed: int = 0
     quits: int = 0
@@ -71,24 +80,32 @@ class PoolStats:
     refused: int = 0
     connect_failed: int = 0
     reused: int = 0
+    lost: int = 0
     acquired: int = 0
+    queued: int = 0
     acquire_timeouts: int = 0
     wait_seconds: float = 0.0
     wait_max: float = 0.0
+    returned: int = 0
+    discarded: int = 0
+    use_seconds: float = 0.0
+    open_seconds: float = 0.0
+    leaked: int = 0
 
 
 def total(found: Sequence[PoolStats]) -> PoolStats:
-    """Add up what a pool has and did at several addresses; the caps are those of the last one."""
+    """Add up what a pool has and did at several addresses; caps and address are the last one's."""
     sums = {
         field.name: sum(getattr(one, field.name) for one in found)
         for field in fields(PoolStats)
-        if field.name not in {"cap", "learned", "effective", "wait_max"}
+        if field.name not in {"cap", "learned", "effective", "address", "wait_max"}
     }
     last = found[-1]
     return PoolStats(
         cap=last.cap,
         learned=last.learned,
         effective=last.effective,
+        address=last.address,
         wait_max=max(one.wait_max for one in found),
         **sums,
     )

@@ -100,13 +100,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                     terminalreporter.write_line(f"\n{text}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Pure-FTPd counts a user's connections (-y) over all its servers: one test at a time."""
-    for item in items:
-        if "pure-ftpd" in item.nodeid and ("-y" in item.nodeid or "same user" in item.nodeid):
-            item.add_marker(pytest.mark.xdist_group("pure-ftpd-y"))
-
-
 @pytest.fixture(params=[*KINDS, *SECURE_KINDS])
 def kind(request: pytest.FixtureRequest) -> str:
     """Run the test once for each kind of server, in clear text and over TLS."""

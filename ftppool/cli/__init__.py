@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from ftppool.cli import args as arguments
-from ftppool.cli.exits import Exit, Terminated, ended_by, ended_by_signals, one_line
+from ftppool.cli.exits import Exit, Terminated, UsageError, ended_by, ended_by_signals, one_line
+from ftppool.cli.settings import strangers
 
 __all__ = ["main"]
 
@@ -38,52 +39,49 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(argv: Sequence[str] | None) -> int:
     """Run the command; every error becomes an exit code and at most one line."""
+    json = False
     try:
         with ended_by_signals():
-            return _run(arguments.parse(argv))
+            options = arguments.parse(argv)
+            json = getattr(options, "log_format", "text") == "json"
+            if not getattr(options, "quiet", False):
+                for words in strangers(options, os.environ):
+                    _say(words, Exit.OK, "warning", json=json)
+            return arguments.runner(options.command)(options)
     except (KeyboardInterrupt, Terminated) as stop:
-        return _say(*ended_by(stop))
+        return _say(*ended_by(stop), json=json)
     except Exception as error:  # noqa: BLE001 - the last one to catch it
-        return _failure(error)
+        return _failure(error, json=json)
 
 
-def _run(options: arguments.Options) -> int:
-    if options.command == "demo":
-        from ftppool.cli import demo
-
-        return demo.run(options)
-    if options.command == "slots":
-        from ftppool.cli import slots
-
-        return slots.run(options)
-    from ftppool.cli import put
-
-    return put.run(options)
-
-
-def _failure(error: Exception) -> int:
+def _failure(error: Exception, *, json: bool) -> int:
     """Say what stopped the command: a sentence, or a traceback if it is our fault."""
+    if isinstance(error, UsageError):
+        return _say(one_line(error), Exit.USAGE, json=json)
     from ftppool.cli.exits import code_of
     from ftppool.errors import FTPPoolError
 
     if isinstance(error, FTPPoolError):
-        return _say(one_line(error), code_of([error]))
+        return _say(one_line(error), code_of([error]), json=json)
     if isinstance(error, BrokenPipeError):
         raise error  # whoever read our output has gone: for main()
     if isinstance(error, OSError):
-        return _say(one_line(error), Exit.FAILED)
+        return _say(one_line(error), Exit.FAILED, json=json)
     import traceback
 
     traceback.print_exception(error)
     return _say("this is a bug in ftppool: please report it with the lines above", Exit.BUG)
 
 
-def _say(sentence: str, code: Exit) -> Exit:
-    if sys.stderr is not None:
-        try:
-            print(f"ftppool: {sentence}", file=sys.stderr, flush=True)
-        except OSError:
-            pass  # nobody reads it; the exit code still tells
+def _say(sentence: str, code: Exit, level: str = "error", *, json: bool = False) -> Exit:
+    if sys.stderr is None:
+        return code
+    from ftppool.cli.voice import line_of
+
+    try:
+        print(line_of(level, sentence, json=json), file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads it; the exit code still tells
     return code
 
 

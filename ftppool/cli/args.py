@@ -1,74 +1,218 @@
-"""The command line as an argparse tree, and nothing else."""
+"""The command line as an argparse tree: the table of commands, and what all of them share.
+
+A command is a module with ``add(commands, common)``, which describes its arguments, and
+``run(options)``, which returns an exit code. All modules are imported to describe them for
+``--help``, so they import what costs time only when they run.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import re
-from collections.abc import Sequence
-from typing import Literal, NoReturn
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn, TypeAlias
+
+from typing_extensions import override
 
 from ftppool._version import __version__
+from ftppool.cli.settings import Origin, open_up, resolve
 
-__all__ = ["PASSWORD_VARIABLE", "Options", "parse"]
+__all__ = [
+    "COMMANDS",
+    "PASSWORD_VARIABLE",
+    "Commands",
+    "Options",
+    "Parser",
+    "parse",
+    "parsers",
+    "runner",
+    "summaries",
+]
+
+COMMANDS = {
+    "put": "ftppool.cli.put_args",
+    "get": "ftppool.cli.get_args",
+    "ls": "ftppool.cli.ls_args",
+    "check": "ftppool.cli.check_args",
+    "slots": "ftppool.cli.slots",
+    "doctor": "ftppool.cli.doctor",
+    "demo": "ftppool.cli.demo_args",
+    "config": "ftppool.cli.config_args",
+    "completion": "ftppool.cli.completion_args",
+}
+"""Each command and its module, in the order of ``--help``."""
 
 PASSWORD_VARIABLE = "FTPPOOL_PASSWORD"  # noqa: S105 - the name of a variable, no password
 
-_PUT_EPILOG = f"""\
-password:
-  Put it into the environment variable {PASSWORD_VARIABLE}. It may also be in the
-  URL, but what is on a command line every user of the machine can read in the
-  list of processes, and the shell keeps it in its history.
-
-exit codes:
-  0    everything is there
-  1    something failed for good
-  2    the command line is wrong
-  70   a bug in ftppool
-  75   only passing failures: run it again
-  77   the login was refused, or the certificate or host key is not trusted
-  78   a setting is wrong
-  130  Ctrl-C, 143 SIGTERM, 129 SIGHUP: the sessions were ended first
-"""
-
 
 class Options(argparse.Namespace):
-    """What the command line said; ``demo`` has only the first two, ``slots`` also ``host``."""
+    """What was asked for, wherever it was said; each command has those that it describes.
+
+    Attributes:
+        object: Says what is wrong with the arguments together, or None.
+        places: Name of the attribute that has URLs or ``profile:path``, "" for none.
+        url: The profile's URL, or None.
+        profile_file: The file that the profile was read from.
+        origins: Where each flag's value comes from.
+    """
 
     command: str
+    object: Callable[[Options], str | None] = staticmethod(lambda _options: None)
+    places: str = ""
+    url: str | None = None
+    profile_file: str
+    origins: dict[str, Origin]
     color: Literal["auto", "never"]
+    # slots
     host: str | None
+    # put, get, ls, check: where
     sources: list[str]
     dest: str
+    profile: str | None
+    config: str | None
+    user: str | None
+    # how to connect
     max_per_ip: int
-    workers: int | None
-    atomic: bool
-    verify: Literal["size", "none"]
-    on_conflict: Literal["overwrite", "skip", "fail"]
-    makedirs: bool
+    limiter: str
+    acquire_timeout: float
+    connect_timeout: float
+    io_timeout: float
+    attempts: int
+    retry_total: float
+    encoding: str
+    passive: bool
+    # whom to trust
     ca_file: str | None
     fingerprint: str | None
+    client_certificate: str | None
+    client_key: str | None
+    tls_minimum: Literal["1.2", "1.3"]
     accept_new: bool
+    known_hosts: list[str] | None
+    identity: list[str] | None
+    proxy_jump: str | None
+    # the password
+    password_file: str | None
+    password_command: tuple[str, ...] | None
+    credential: str | None
+    netrc: bool
+    netrc_file: str | None
+    keyring: str | None
+    # the files
+    files_from: str | None
+    null: bool
+    include: list[str] | None
+    exclude: list[str] | None
+    last: list[str] | None
+    workers: int | None
+    verify: Literal["size", "hash", "none"]
+    on_conflict: Literal["overwrite", "skip", "skip_same", "fail"]
+    preserve_mtime: bool
+    atomic: bool
+    makedirs: bool
+    resume: bool
+    journal: str | None
+    rate_limit: float | None
+    # the run
+    deadline: float | None
+    max_failures: int | None
+    lock: str | None
+    lock_wait: float
+    report: str | None
+    dry_run: bool
+    error_on_empty: bool
+    # what is said
+    json: bool
+    progress: bool
     quiet: bool
     verbose: bool
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["text", "json"]
+    # ls, config, completion
+    long: bool
+    what: str
+    shell: str
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser that never repeats a password, and takes flags between the SRCs."""
+
+    _intermixed = False
+
+    def mix(self) -> None:
+        """Take flags anywhere among the positional arguments, as other tools do."""
+        self._intermixed = True
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read what it knows; see :meth:`mix`."""
+        if not self._intermixed:
+            return super().parse_known_args(args, namespace)
+        self._intermixed = False  # it calls this method again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = True
+
+    @override
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and exit with 2."""
         # argparse repeats what it does not understand, and that may be a URL with its password.
         super().error(re.sub(r"://.*@", "://…@", message, flags=re.DOTALL))
 
 
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+"""What ``add()`` of a command calls ``add_parser()`` of."""
+
+
 def parse(argv: Sequence[str] | None) -> Options:
-    """Read the arguments; None takes them from ``sys.argv``.
+    """Read the arguments, and what they leave open from environment, profile and defaults.
+
+    Args:
+        argv: The arguments; None takes them from ``sys.argv``.
 
     Raises:
         SystemExit: With 2 after a usage error, with 0 after ``--help`` and ``--version``.
+        FTPPoolError: A variable or a profile is wrong.
     """
-    return _tree().parse_args(argv, namespace=Options())
+    argv = sys.argv[1:] if argv is None else argv
+    # One command is all that a run needs, unless it asks for or mistakes their names.
+    wanted = argv[:1] if argv and argv[0] in COMMANDS else list(COMMANDS)
+    parser, commands = _tree(wanted)
+    if len(wanted) > 1:
+        return parser.parse_args(argv, namespace=Options())  # exits
+    command: Parser = commands.choices[wanted[0]]
+    defaults = open_up(command)
+    options = parser.parse_args(argv, namespace=Options())
+    resolve(options, command, defaults, os.environ)
+    objection = options.object(options)
+    if objection is not None:
+        command.error(objection)
+    return options
 
 
-def _tree() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parsers(wanted: Sequence[str] = tuple(COMMANDS)) -> dict[str, Parser]:
+    """Describe commands anew, for those who want to know their flags."""
+    return dict(_tree(wanted)[1].choices)
+
+
+def summaries() -> dict[str, str]:
+    """What ``--help`` says of each command."""
+    return {action.dest: action.help for action in _tree(list(COMMANDS))[1]._choices_actions}
+
+
+def runner(command: str) -> Callable[[Options], int]:
+    """Import what runs a command."""
+    run: Callable[[Options], int] = importlib.import_module(COMMANDS[command]).run
+    return run
+
+
+def _tree(wanted: Sequence[str]) -> tuple[Parser, Any]:
+    """Describe the wanted commands; returns the whole, and what has each of them."""
+    parser = Parser(
         prog="ftppool",
         description="Upload files over FTP(S) or SFTP with few connections, none of which is left"
         " behind.",
@@ -76,136 +220,14 @@ def _tree() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ftppool {__version__}")
-    common = _Parser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument(
         "--color",
         choices=("auto", "never"),
         default="auto",
         help="colours: on a terminal unless NO_COLOR is set (default), or never",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_put(commands, common)
-    commands.add_parser(
-        "demo",
-        parents=[common],
-        help="show the problem and the cure on a small server of its own (10 s)",
-        description="Starts an FTP server on 127.0.0.1 that allows 3 connections per address,"
-        " meets it first with plain ftplib and 8 threads, then with ftppool, and shows what"
-        " client and server saw. Needs pip install 'ftppool[demo]'.",
-        allow_abbrev=False,
-    )
-    slots = commands.add_parser(
-        "slots",
-        parents=[common],
-        help="show which processes of this machine hold sessions, and who waits",
-        description="Shows the sessions that your processes on this machine hold or wait for, from"
-        " the files on which they agree. Connects to nothing.",
-        allow_abbrev=False,
-    )
-    slots.add_argument(
-        "host", nargs="?", metavar="HOST", help="only this server: a name or an IP address"
-    )
-    return parser
-
-
-def _add_put(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
-    put = commands.add_parser(
-        "put",
-        parents=[common],
-        help="upload files and directories",
-        usage="ftppool put [options] SRC... DEST",
-        description="Uploads files, and directories with all below them (SRC/: the contents).\n"
-        "Returns when every file is whole under its name, or is known not to be.",
-        epilog=_PUT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    put.add_argument(
-        "sources", nargs="+", type=_local, metavar="SRC", help="a local file or directory"
-    )
-    put.add_argument(
-        "dest",
-        metavar="DEST",
-        help="ftp://user@host[:port]/directory, or ftps:// (explicit TLS) or ftpsi:// (implicit),"
-        " where //directory is absolute; or sftp://, where /~/directory is not",
-    )
-    _add_limits(put)
-    _add_handling(put)
-    _add_trust(put)
-    talk = put.add_mutually_exclusive_group()
-    talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
-    talk.add_argument("-v", "--verbose", action="store_true", help="say what becomes of each file")
-
-
-def _add_limits(put: argparse.ArgumentParser) -> None:
-    put.add_argument(
-        "--max-per-ip",
-        type=_count,
-        default=2,
-        metavar="N",
-        help="connections that the server may see at any instant (default 2)",
-    )
-    put.add_argument(
-        "--workers",
-        type=_count,
-        metavar="N",
-        help="files sent at a time (default: one for each connection)",
-    )
-
-
-def _add_handling(put: argparse.ArgumentParser) -> None:
-    put.add_argument(
-        "--no-atomic",
-        dest="atomic",
-        action="store_false",
-        help="send under the final name at once, without part name and rename",
-    )
-    put.add_argument(
-        "--verify",
-        choices=("size", "none"),
-        default="size",
-        help="compare with the size that the server reports (default), or do not",
-    )
-    put.add_argument(
-        "--on-conflict",
-        choices=("overwrite", "skip", "fail"),
-        default="overwrite",
-        help="what to do if the server has a file of that name (default: overwrite)",
-    )
-    put.add_argument(
-        "--no-makedirs",
-        dest="makedirs",
-        action="store_false",
-        help="do not make missing directories",
-    )
-
-
-def _add_trust(put: argparse.ArgumentParser) -> None:
-    put.add_argument(
-        "--ca-file", metavar="PEM", help="with TLS, trust these certificates, not the system's"
-    )
-    put.add_argument(
-        "--fingerprint",
-        metavar="SHA256",
-        help="trust only the certificate (TLS) or host key (sftp://, as SHA256:...) with this"
-        " SHA-256",
-    )
-    put.add_argument(
-        "--accept-new",
-        action="store_true",
-        help="with sftp://, trust a host that is not in known_hosts yet, and write its key there;"
-        " the first connection is then open to whoever is in between",
-    )
-
-
-def _local(text: str) -> str:
-    # Taken for a missing file, its name would be repeated with the password in it.
-    if re.match("s?ftp(s|si|es)?://", text, re.IGNORECASE):
-        raise argparse.ArgumentTypeError("there is a URL among the sources; DEST comes last")
-    return text
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: write a whole number, 1 or more")
-    return int(text)
+    commands: Any = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in wanted:
+        importlib.import_module(COMMANDS[name]).add(commands, common)
+    return parser, commands

@@ -10,7 +10,15 @@ from enum import IntEnum
 
 from ftppool.signals import Terminated, exit_on
 
-__all__ = ["Exit", "Terminated", "code_of", "ended_by", "ended_by_signals", "one_line"]
+__all__ = [
+    "Exit",
+    "Terminated",
+    "UsageError",
+    "code_of",
+    "ended_by",
+    "ended_by_signals",
+    "one_line",
+]
 
 
 class Exit(IntEnum):
@@ -24,6 +32,12 @@ class Exit(IntEnum):
 
     USAGE = 2
     """The command line is wrong (argparse)."""
+
+    NOTHING = 9
+    """There was no file at all, and ``--error-on-empty`` was given."""
+
+    DEADLINE = 10
+    """The deadline was reached, and not all files were done."""
 
     BUG = 70
     """A bug in ftppool."""
@@ -47,8 +61,12 @@ class Exit(IntEnum):
     """SIGTERM; the sessions were ended first."""
 
 
+class UsageError(Exception):
+    """The command line is wrong in a way that argparse cannot know; says what to write."""
+
+
 # Of several failures the one that a human must act on decides.
-_WORST_FIRST = (Exit.LOGIN, Exit.CONFIG, Exit.FAILED, Exit.AGAIN)
+_WORST_FIRST = (Exit.LOGIN, Exit.CONFIG, Exit.FAILED, Exit.DEADLINE, Exit.AGAIN)
 
 
 def code_of(errors: Iterable[Exception]) -> Exit:
@@ -73,8 +91,9 @@ def _code(error: Exception) -> Exit:
         return Exit.LOGIN
     if isinstance(error, ConfigError):
         return Exit.CONFIG
-    passing = isinstance(error, FTPPoolError) and error.retryable
-    return Exit.AGAIN if passing else Exit.FAILED
+    if not (isinstance(error, FTPPoolError) and error.retryable):
+        return Exit.FAILED
+    return Exit.DEADLINE if error.phase == "deadline" else Exit.AGAIN
 
 
 def one_line(error: object) -> str:

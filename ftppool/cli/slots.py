@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ftppool.cli.args import Options
+from ftppool.cli.args import Commands, Options, Parser
 from ftppool.cli.exits import Exit, one_line
-from ftppool.errors import ConfigError
 
 if TYPE_CHECKING:
     from ftppool.lessons import Lessons
     from ftppool.limits.slotfiles import Record
 
-__all__ = ["run"]
+__all__ = ["add", "run"]
 
 _HEAD = ("SERVER", "STATE", "PID", "PROGRAM", "CAP", "SINCE", "AGE")
 _TAUGHT = ("SERVER", "USER", "ALLOWS", "LEARNED", "ONE MORE FROM", "ITS WORDS")
 
 
+def add(commands: Commands, common: Parser) -> None:
+    """Describe the command."""
+    slots = commands.add_parser(
+        "slots",
+        parents=[common],
+        help="show which processes of this machine hold sessions, and who waits",
+        description="Shows the sessions that your processes on this machine hold or wait for, from"
+        " the files on which they agree. Connects to nothing.",
+        allow_abbrev=False,
+    )
+    slots.add_argument(
+        "host", nargs="?", metavar="HOST", help="only this server: a name or an IP address"
+    )
+
+
 def run(options: Options) -> int:
     """Print the table."""
     if sys.platform == "win32":
+        from ftppool.errors import ConfigError
+
         raise ConfigError("on Windows the cap is each process's own; there is nothing to show")
     from ftppool.limits.machine import MachineLimiter
 
@@ -49,6 +63,10 @@ def run(options: Options) -> int:
 
 
 def _resolve(host: str) -> set[str]:
+    import socket
+
+    from ftppool.errors import ConfigError
+
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -81,6 +99,8 @@ def _taught(address: str, lessons: Lessons) -> Iterator[tuple[str, ...]]:
 
 
 def _time(seconds: float) -> str:
+    from datetime import datetime
+
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

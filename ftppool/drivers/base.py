@@ -94,7 +94,14 @@ class Watch(Protocol):
     """How a driver tells the gate how far an open has come."""
 
     def connecting(self, sock: socket.socket) -> None:
-        """The socket exists: shutting it down ends the open."""
+        """The socket exists: shutting it down ends the open.
+
+        To be called before the connect and once more after it, since a shutdown between these two
+        has no effect, and for each other socket that takes over.
+
+        Raises:
+            OpenFailed: It was to end before this socket existed.
+        """
 
     def greeted(self) -> None:
         """The server has accepted the connection (220, or the SSH banner)."""

@@ -143,6 +143,7 @@ class FTPDriver:
                 if self._config.source_address is not None:
                     sock.bind(self._config.source_address)
                 sock.connect((address.ip, address.port))
+                watch.connecting(sock)
             tune(sock)
         except BaseException:
             sock.close()
@@ -222,7 +223,7 @@ class FTPWire:
         watch.connecting(sock)
         try:
             said = clear_text(sock, limit) if policy.implicit else None
-            if said is not None and said[0] in "45":
+            if said is not None and (said[0] in "45" or said.startswith("SSH-")):
                 raise ftplib.error_temp(said)
             sock.settimeout(max(0.001, deadline - time.monotonic()))
             policy.shake_hands(sock)
@@ -278,11 +279,35 @@ class FTPWire:
         self._control.sock.settimeout(self._timeouts.io)
         self._control.reader.until = time.monotonic() + self._timeouts.io
         ftp = self._new_handle()
-        self._control.login_reply = ftp._log_in(self._target.user, password)
+        try:
+            self._control.login_reply = ftp._log_in(self._target.user, password)
+        except (OSError, EOFError) as error:
+            if self._unheard_after_handshake(ftp, error):
+                words = (
+                    f"the connection broke right after the TLS handshake ({str(error) or 'EOF'});"
+                    " the server may want a client certificate: tls=TLSConfig(client_certificate=…)"
+                )
+                raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
+            raise
         if self._control.reader.buffered:
             ftp._unasked(self._control)
         self._control.reader.until = None
         self._control.tainted = False  # by USER and PASS, which are not for borrowers
+
+    def _unheard_after_handshake(self, ftp: LeasedFTP, error: Exception) -> bool:
+        """True if the server hung up before its first word under TLS.
+
+        With TLS 1.3 a client's handshake is done before the server has judged it, and the alert
+        that says why is lost if the server's RST overtakes it. So this is no sign of a limit.
+        """
+        tls = self._control.tls
+        return (
+            tls is not None
+            and not tls.policy.implicit
+            and getattr(ftp, "lastresp", None) is None
+            and not isinstance(error, TimeoutError)
+            and not is_verdict(error)
+        )
 
     # -- one loan after another --------------------------------------------------------------------
 
@@ -432,7 +457,7 @@ def _reply(phase: Phase, error: BaseException) -> Reply:
     text = str(error)
     if isinstance(error, TimeoutError) and phase is Phase.GREETING:
         # Whoever refuses closes; a server that accepts and says nothing is not reached.
-        words = "connected, but no greeting came in time (as on a port for implicit TLS, ftpsi://)"
+        words = "connected, but no greeting came in time; write ftpsi:// if it is for implicit TLS"
         return Reply(Phase.CONNECT, None, words)
     if isinstance(error, ftplib.Error) and text[:3].isascii() and text[:3].isdigit():
         return Reply(phase, int(text[:3]), text)

@@ -57,22 +57,27 @@ class ReplyReader:
         self._sock = sock
         self._encoding = encoding
         self._buffer = b""
-        self._lines: list[str] = []
-        self._size = 0
+        self._looked = 0  # bytes of whole lines at its head, of a reply that goes on
         self.until: float | None = None
 
     @property
     def buffered(self) -> bool:
         """True if something was received that nobody has asked for yet."""
-        return bool(self._buffer or self._lines)
+        return bool(self._buffer)
 
     def readline(self, limit: int = CHUNK) -> str:
         """Return one line with its end, or what there is of it at `limit` bytes or at EOF."""
         timeout = self._sock.gettimeout()
+        end = self._end(timeout, time.monotonic())
+        self._drop()
         try:
-            return self._line(limit, self._end(timeout, time.monotonic()))
+            while b"\n" not in self._buffer and len(self._buffer) < limit and self._receive(end):
+                pass
         finally:
             self._restore(timeout)
+        cut = self._buffer.find(b"\n", 0, limit) + 1 or min(limit, len(self._buffer))
+        line, self._buffer = self._buffer[:cut], self._buffer[cut:]
+        return decode(line, self._encoding)
 
     def reply(self) -> str:
         """Return one reply, its lines joined by LF and without their ends.
@@ -93,24 +98,18 @@ class ReplyReader:
         timeout = self._sock.gettimeout()
         end = self._end(timeout, began)
         try:
-            while not self._complete():
-                line = self._line(LONGEST_LINE + 1, end)
-                if not line and not self._refused():
-                    raise EOFError
-                if not line:
-                    break  # it closed in the middle of a refusal: that is one
-                if len(line) > LONGEST_LINE and line[-1] != "\n":
-                    raise _odd(f"a line of over {LONGEST_LINE} bytes: {line[:SHOWN]}")
-                self._lines.append(line.rstrip("\r\n"))
-                self._size += len(line)
-                if self._size > LONGEST_REPLY:
-                    raise _odd(f"a reply of over {LONGEST_REPLY} bytes: {self._lines[0][:SHOWN]}")
-                if not _CODE.match(self._lines[0]):
-                    raise _odd(self._lines[0][:SHOWN])
+            while not self._whole():
+                if not self._receive(end):
+                    self._end_of_connection()
+                    break
+        except error_proto:
+            self._drop()
+            raise
         finally:
             self._restore(timeout)
-        lines, self._lines, self._size = self._lines, [], 0
-        return "\n".join(lines)
+        lines = self._buffer[: self._looked].split(b"\n")[:-1]
+        self._drop()
+        return "\n".join(decode(line, self._encoding).rstrip("\r") for line in lines)
 
     def arrived(self) -> bool:
         """True if there is something to read, an end included; False at once if there is not.
@@ -136,20 +135,50 @@ class ReplyReader:
 
     def _short_one(self) -> str | None:
         """A reply of one line that is there already, as most are; None for all others."""
-        found = None if self._lines else _SHORT.match(self._buffer)
+        found = None if self._looked else _SHORT.match(self._buffer)
         if found is None or found.end() > LONGEST_LINE:
             return None
         self._buffer = self._buffer[found.end() :]
         return decode(found[0], self._encoding).rstrip("\r\n")
 
-    def _complete(self) -> bool:
-        if not self._lines:
-            return False
-        first, last = self._lines[0], self._lines[-1]
-        return first[3:4] != "-" or (last[:3] == first[:3] and last[3:4] != "-")
+    def _whole(self) -> bool:
+        """Look at the lines that have come; True if the last of them ends the reply.
 
-    def _refused(self) -> bool:
-        return bool(self._lines) and self._lines[0][0] in "45"
+        Servers may send lines for as long as the limit allows: each costs next to nothing.
+        """
+        code = self._buffer[:3]
+        *lines, rest = self._buffer[self._looked :].split(b"\n")
+        for line in lines:
+            first = not self._looked
+            self._looked += len(line) + 1
+            if len(line) > LONGEST_LINE:
+                raise _odd(f"a line of over {LONGEST_LINE} bytes: {self._shown(line)}")
+            if first and not _CODE.match(decode(line, self._encoding)):
+                raise _odd(self._shown(line))
+            if line[3:4] != b"-" and (first or line[:3] == code):
+                return True
+        if len(rest) > LONGEST_LINE:
+            self._looked = len(self._buffer)  # its beginning may look like a reply of its own
+            raise _odd(f"a line of over {LONGEST_LINE} bytes: {self._shown(rest)}")
+        if self._looked > LONGEST_REPLY:
+            raise _odd(f"a reply of over {LONGEST_REPLY} bytes: {self._shown(self._buffer)}")
+        return False
+
+    def _end_of_connection(self) -> None:
+        """Take the last line as it is, and a refusal that was cut for one."""
+        if self._buffer[-1:] not in (b"", b"\n"):
+            self._buffer += b"\n"
+            if self._whole():
+                return
+        if self._buffer[:1] not in (b"4", b"5"):
+            raise EOFError
+
+    def _shown(self, line: bytes) -> str:
+        return decode(line[:SHOWN].partition(b"\n")[0], self._encoding).rstrip("\r")
+
+    def _drop(self) -> None:
+        """Forget the lines that were looked at."""
+        self._buffer, self._looked = self._buffer[self._looked :], 0
 
     def _end(self, timeout: float | None, began: float) -> float | None:
         ends = [] if timeout is None else [began + timeout]
@@ -163,22 +192,18 @@ class ReplyReader:
         with contextlib.suppress(OSError):  # closed meanwhile
             self._sock.settimeout(timeout)
 
-    def _line(self, limit: int, end: float | None) -> str:
-        while b"\n" not in self._buffer and len(self._buffer) < limit:
-            if end is not None:
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError("timed out")
-                # A system call each time: one that shortens the limit by next to nothing is saved.
-                if not left * LITTLE_MORE >= (self._sock.gettimeout() or math.inf) >= left:
-                    self._sock.settimeout(left)
-            data = self._sock.recv(CHUNK)
-            if not data:
-                break
-            self._buffer += data
-        cut = self._buffer.find(b"\n", 0, limit) + 1 or min(limit, len(self._buffer))
-        line, self._buffer = self._buffer[:cut], self._buffer[cut:]
-        return decode(line, self._encoding)
+    def _receive(self, end: float | None) -> bool:
+        """Wait for more to come; False at the end of the connection."""
+        if end is not None:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            # A system call each time: one that shortens the limit by next to nothing is saved.
+            if not left * LITTLE_MORE >= (self._sock.gettimeout() or math.inf) >= left:
+                self._sock.settimeout(left)
+        data = self._sock.recv(CHUNK)
+        self._buffer += data
+        return bool(data)
 
 
 def decode(raw: bytes, encoding: str) -> str:

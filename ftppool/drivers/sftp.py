@@ -158,7 +158,7 @@ class SFTPWire:
         limit = min(self._timeouts.io, max(limit, PATIENCE))
         with contextlib.suppress(IndexError):  # it is empty, perhaps by another borrower
             while True:
-                self._waste.popleft().channel.close()
+                self._waste.popleft().close()
                 self._closed_one = time.monotonic()
         while True:
             try:

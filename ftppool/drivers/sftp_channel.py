@@ -29,9 +29,10 @@ CHUNK = 32600
 """Bytes of one write where the server does not say more: a whole packet fits into one of SSH."""
 LARGEST_WRITE = 255 << 10
 LARGEST_PACKET = 16 << 20
+PATIENCE = 1.0
+"""Seconds that a channel is kept open for a thread that is writing to it."""
 SLOWEST = 1000
 """Bytes per second below which an answer does not come in any more."""
-READ_SIZE = 256 * 1024
 WINDOW = 16 << 20
 """Bytes that the server may send ahead of us on one channel."""
 
@@ -126,6 +127,9 @@ class SFTPChannel:
         write_size: Bytes that one write may carry.
         read_size: Bytes that one read may ask for.
         digests: True if the server computes digests, None while nobody has asked.
+        sending: Held while a request is written. Bytes behind our CLOSE are the end of the whole
+            connection ("nonexistent channel", says OpenSSH), and a thread that reads ahead for a
+            borrower may still write when he has given the channel back.
     """
 
     channel: paramiko.Channel
@@ -138,9 +142,11 @@ class SFTPChannel:
     write_size: int = CHUNK
     read_size: int = 1 << 15
     digests: bool | None = None
+    sending: threading.Lock = field(default_factory=threading.Lock)
     _next: int = FIRST_ID
     _arrived: dict[int, Packet] = field(default_factory=dict)
-    _buffer: bytearray = field(default_factory=bytearray)
+    _chunk: bytes = b""
+    _at: int = 0
 
     # -- the state that decides about the next borrower --------------------------------------------
 
@@ -156,7 +162,7 @@ class SFTPChannel:
             self.alive
             and not self.outstanding
             and not self.handles
-            and not self._buffer
+            and not self._chunk
             and not self.channel.recv_ready()
         )
 
@@ -164,6 +170,19 @@ class SFTPChannel:
         """Make it unusable and wake whoever waits on it, from any thread and without I/O."""
         self.broken = True
         self.channel.in_buffer.close()
+
+    def close(self) -> None:
+        """End the channel, behind what another thread may be writing."""
+        channel = cast("Any", self.channel)
+        with channel.lock:
+            channel.eof_sent = True  # whoever waits for room to send gives up
+            channel.out_buffer_cv.notify_all()
+        waited = self.sending.acquire(timeout=PATIENCE)
+        try:
+            channel.close()
+        finally:
+            if waited:
+                self.sending.release()
 
     def disown(self) -> None:
         """In a forked child: no finalizer may wait for a lock that a thread of the parent had."""
@@ -242,44 +261,53 @@ class SFTPChannel:
         view, channel = memoryview(data), cast("Any", self.channel)
         try:
             while view:
-                with channel.lock:
-                    size = 0 if channel.closed else channel._wait_for_send_window(len(view))
-                if not size:
-                    raise EOFError("the server closed the channel")
-                head = CHANNEL_HEAD.pack(CHANNEL_DATA, channel.remote_chanid, size)
-                channel.transport._send_user_message(_Message(head + view[:size]))
+                with self.sending:
+                    with channel.lock:
+                        size = 0 if channel.closed else channel._wait_for_send_window(len(view))
+                    if not size:
+                        raise EOFError("the server closed the channel")
+                    head = CHANNEL_HEAD.pack(CHANNEL_DATA, channel.remote_chanid, size)
+                    channel.transport._send_user_message(_Message(head + view[:size]))
                 view = view[size:]
         except BaseException:
             self.broken = True  # half a packet may be on its way
             raise
 
     def _read(self) -> Packet:
-        buffer = self._buffer
         try:
             self._fill(4)
-            size = int.from_bytes(buffer[:4], "big")
+            size = int.from_bytes(self._chunk[self._at : self._at + 4], "big")
             if not 1 <= size <= LARGEST_PACKET:
                 raise EOFError("what came is no SFTP")
             self._fill(4 + size)
         except BaseException:
             self.broken = True  # a late reply would be taken for that of another request
             raise
-        body = memoryview(bytes(buffer[5 : 4 + size]))
-        kind = buffer[4]
-        del buffer[: 4 + size]
-        return Packet(kind, body)
+        chunk, start = self._chunk, self._at + 4
+        self._at = end = start + size
+        if end == len(chunk):
+            self._chunk, self._at = b"", 0
+        return Packet(chunk[start], memoryview(chunk)[start + 1 : end])
 
     def _fill(self, size: int) -> None:
+        """Have at least `size` bytes to read, in one piece."""
+        there = len(self._chunk) - self._at
+        if there >= size:
+            return
+        pieces = [self._chunk[self._at :]]
         end: float | None = None
-        while len(self._buffer) < size:
-            data = self.channel.recv(READ_SIZE)
+        while there < size:
+            # All that there is: paramiko would move the rest to its front, megabytes each time.
+            data = self.channel.recv(WINDOW)
             if not data:
                 raise EOFError("the server closed the channel")
-            self._buffer += data
+            pieces.append(data)
+            there += len(data)
             if end is None:
                 end = time.monotonic() + (self.channel.gettimeout() or 0.0) + size / SLOWEST
             elif time.monotonic() > end:
                 raise TimeoutError("the server's answer hardly gets on")
+        self._chunk, self._at = b"".join(pieces), 0
 
 
 def open_channel(

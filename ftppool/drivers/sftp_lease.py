@@ -50,7 +50,7 @@ class LeasedSFTP(paramiko.SFTPClient):
         if place is not None:
             place.broken = True
             self._give_back()
-            place.channel.close()
+            place.close()
 
     # -- what goes over the channel ----------------------------------------------------------------
 
@@ -65,7 +65,8 @@ class LeasedSFTP(paramiko.SFTPClient):
             body.get_int()
             place.handles.discard(body.get_binary())
         try:
-            super()._send_packet(t, packet)  # type: ignore[misc]  # not in its stubs
+            with place.sending:
+                super()._send_packet(t, packet)  # type: ignore[misc]  # not in its stubs
         except BaseException:
             place.broken = True
             raise

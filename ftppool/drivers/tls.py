@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import os
 import socket
 import ssl
@@ -15,12 +14,11 @@ from typing import Any, Final, TypeVar
 from ftppool.drivers.base import reset, wait_for
 from ftppool.drivers.replies import legible
 from ftppool.errors import ConfigError, TLSError
+from ftppool.logs import log
 from ftppool.target import Target
 from ftppool.tlsconfig import TLSConfig
 
 __all__ = ["TLSPolicy", "TLSState", "clear_text", "is_verdict", "says_nothing"]
-
-_log = logging.getLogger("ftppool")
 
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
@@ -84,7 +82,9 @@ class TLSPolicy:
         self.context = _context(config)
         self._pin = config.fingerprint
         if config.trust_any:
-            _log.warning("%s: trust_any is set: anybody can pose as this server", target.url)
+            log.warning(
+                "ftppool: %s: trust_any is set: anybody can pose as this server", target.url
+            )
 
     def wrap(self, sock: socket.socket, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
         """Put TLS on a connected socket, which is taken over; :meth:`shake_hands` must follow.
@@ -231,7 +231,7 @@ def is_verdict(error: BaseException) -> bool:
 def clear_text(sock: ssl.SSLSocket, timeout: float) -> str | None:
     """Begin the handshake, and look if clear text comes for an answer.
 
-    vsftpd refuses connections to its implicit port so.
+    vsftpd refuses connections to its implicit port so; and an SSH server says what it is.
 
     Returns:
         That line, or None: :meth:`TLSPolicy.shake_hands` may go on then.
@@ -258,7 +258,8 @@ def _clear_line(sock: ssl.SSLSocket) -> str | None:
         start = socket.socket.recv(sock, 512, socket.MSG_PEEK)
     except BlockingIOError:
         return None
-    return legible(start.decode("latin-1").strip()) if start[:3].isdigit() else None
+    known = start[:3].isdigit() or start.startswith(b"SSH-")
+    return legible(start.decode("latin-1").strip()) if known else None
 
 
 def says_nothing(sock: ssl.SSLSocket) -> bool:

@@ -7,7 +7,6 @@ count, and :mod:`~ftppool.limits.fairness` for who gives up what.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import secrets
 import time
@@ -22,10 +21,9 @@ from ftppool.limits.fairness import Grant, Seen, allowance, may_take, shown_too_
 from ftppool.limits.process import ProcessLimiter
 from ftppool.limits.slotfiles import Folder, Lock, Record, drop_all_after_fork, program
 from ftppool.limits.state import PASSING, address_of, open_root, warn_once
+from ftppool.logs import log
 
 __all__ = ["MachineLimiter", "SlotPermit"]
-
-_log = logging.getLogger("ftppool")
 
 TAKE = 2.0
 """Seconds to wait for the mutex before a permit counts as denied."""
@@ -67,7 +65,9 @@ class SlotPermit:
             lock.write(self.record.closed(time.time()))
         except OSError as error:
             # A full disk, say. Whoever finds it takes it for a slot whose holder has died.
-            _log.debug("ftppool: %s was not marked as closed: %s", lock.name, error)
+            log.debug(
+                "ftppool: %s was not marked as closed: %s", lock.name, error, address=self.address
+            )
         finally:
             lock.release()
 
@@ -111,7 +111,9 @@ class MachineLimiter:
             pass
         except OSError as error:
             if error.errno in PASSING:
-                _log.debug("ftppool: no look at the slots of %s: %s", address, error)
+                log.debug(
+                    "ftppool: no look at the slots of %s: %s", address, error, address=address
+                )
                 return Denied.FULL  # and it is asked for again
             warn_once(
                 "ftppool: the slots of %s cannot be counted (%s): max_per_ip holds within this "
@@ -207,7 +209,9 @@ class MachineLimiter:
             folder.write_lessons(lessons)
             self._unsaved.pop(address, None)
         except OSError as error:
-            _log.debug("ftppool: what %s taught was not written: %s", address, error)
+            log.debug(
+                "ftppool: what %s taught was not written: %s", address, error, address=address
+            )
             self._unsaved[address] = lessons
 
     def elsewhere(self, address: str) -> str:
@@ -261,7 +265,7 @@ class MachineLimiter:
             permit.rewrite(permit.record)
         except OSError as error:
             # The lock alone makes it count; only the cap is not known to others.
-            _log.debug("ftppool: %s was not written: %s", free, error)
+            log.debug("ftppool: %s was not written: %s", free, error, address=address)
         self._leave_line(folder, address)
         return permit
 
@@ -277,7 +281,7 @@ class MachineLimiter:
                     folder.remove(wish[0].name)
             except OSError as error:
                 # Without its lock it does not count.
-                _log.debug("ftppool: %s was not removed: %s", wish[0].name, error)
+                log.debug("ftppool: %s was not removed: %s", wish[0].name, error, address=address)
             finally:
                 wish[0].release()
 
@@ -286,7 +290,7 @@ class MachineLimiter:
         try:
             self._ask(folder, address, cap, now)
         except OSError as error:
-            _log.debug("ftppool: no place in the line for %s: %s", address, error)
+            log.debug("ftppool: no place in the line for %s: %s", address, error, address=address)
 
     def _ask(self, folder: Folder, address: str, cap: int, now: float) -> None:
         wish = self._wishes.get(address)
@@ -319,9 +323,9 @@ class MachineLimiter:
     def _tell_mismatch(self, address: str, cap: int, limit: int) -> None:
         if limit < cap and address not in self._mismatch:
             self._mismatch.add(address)
-            _log.info(
+            log.info(
                 "ftppool: another process allows %d connections to %s, this one %d: the smaller "
-                "number counts", limit, address, cap,
+                "number counts", limit, address, cap, address=address,
             )  # fmt: skip
 
     @contextmanager
@@ -334,7 +338,12 @@ class MachineLimiter:
         """
         with self._open(address) as folder, folder.mutex(patience) as alone:
             if not alone:
-                _log.debug("ftppool: the slots of %s were busy for %g s", address, patience)
+                log.debug(
+                    "ftppool: the slots of %s were busy for %g s",
+                    address,
+                    patience,
+                    address=address,
+                )
             yield folder if alone else None
 
     @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import re
 import socket
@@ -16,9 +15,9 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["Unusable", "address_folder", "address_of", "open_private", "open_root", "warn_once"]
+from ftppool.logs import log
 
-_log = logging.getLogger("ftppool")
+__all__ = ["Unusable", "address_folder", "address_of", "open_private", "open_root", "warn_once"]
 
 VARIABLE = "FTPPOOL_STATE_DIR"
 PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
@@ -58,7 +57,8 @@ def open_private(name: str, *, within: int | None = None) -> int:
         if found.st_uid != os.geteuid():
             raise Unusable(f"{name} belongs to user {found.st_uid}")
         if found.st_mode & 0o077:
-            raise Unusable(f"{name} has mode {stat.S_IMODE(found.st_mode):o} instead of 700")
+            mode = stat.S_IMODE(found.st_mode)
+            raise Unusable(f"{name} has mode {mode:o} instead of 700: chmod 700 {name}")
     except BaseException:
         os.close(folder)
         raise
@@ -190,7 +190,7 @@ def warn_once(message: str, *words: object) -> None:
     """Log a warning, once in the life of the process."""
     if not _warned:
         _warned.append(message % words)
-        _log.warning(message, *words)
+        log.warning(message, *words)
 
 
 _lock = threading.Lock()  # guards _chosen and _warned

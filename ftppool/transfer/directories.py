@@ -6,6 +6,7 @@ import posixpath
 
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
+from ftppool.transfer.replace import exists, explain
 
 __all__ = ["Directories", "MakeDirectory"]
 
@@ -55,6 +56,8 @@ class Directories:
             self.ensure(files, parent)
             refusal = _make(files, directory)
         if refusal is not None:
+            if exists(files, directory):
+                explain(refusal, "a file has the name of this directory: move it away")
             raise refusal
         self.note(directory)
 

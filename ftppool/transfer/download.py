@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import posixpath
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Literal, get_args
 
 from ftppool.drivers.base import Entry, FileOps
 from ftppool.errors import ConfigError, FTPPoolError, RemoteRejected, TransferError, VerifyError
+from ftppool.logs import log
 from ftppool.target import check_remote_name, join
 from ftppool.transfer.local import Part, check_names, file_mode, make_directories
 
@@ -18,8 +18,6 @@ __all__ = ["Download", "Fetch", "HowToDownload", "KeepOrReplace", "destination_o
 
 KeepOrReplace = Literal["overwrite", "skip", "skip_same", "fail"]
 Verify = Literal["size", "none"]
-
-_log = logging.getLogger("ftppool")
 
 DEEPEST = 100
 """Directories in each other; a link on the server that leads back up has no end."""
@@ -192,7 +190,9 @@ class Download:
         linked = item.kind == "link"
         item.kind, item.size, item.modified = entry.kind, entry.size, entry.modified
         if linked and item.kind == "dir":
-            _log.warning("ftppool: linked directory %r is not followed", item.remote)
+            log.warning(
+                "ftppool: linked directory %r is not followed", item.remote, remote=item.remote
+            )
             self._choose = _nothing
         return have if same and entry.modified is not None and self._restarts else 0
 

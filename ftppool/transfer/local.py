@@ -193,7 +193,17 @@ def _sync(directory: str) -> None:
         os.close(descriptor)
 
 
+_HINTS: dict[type[OSError], str] = {
+    FileExistsError: "a file is in the way of a directory: move it, or choose another directory",
+    NotADirectoryError: "a file is in the way of a directory: move it, or choose another directory",
+    IsADirectoryError: "a directory has this name: move it, or choose another name",
+    FileNotFoundError: "the directory is missing and cannot be made: choose another",
+    PermissionError: "this user may not write there: choose another directory, or change its mode",
+}
+
+
 def _local_error(path: str, error: OSError) -> TransferError:
-    failure = TransferError(f"{path!r} cannot be written: {error.strerror}", phase="local")
+    words = next((f"; {hint}" for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
+    failure = TransferError(f"{path!r} cannot be written: {error.strerror}{words}", phase="local")
     failure.stops_batch = error.errno in _FULL
     return failure

@@ -5,9 +5,14 @@ from __future__ import annotations
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
 
-__all__ = ["OLD_NAME", "come_back", "exists", "put_back", "remove", "replace"]
+__all__ = ["OLD_NAME", "come_back", "exists", "explain", "put_back", "remove", "replace"]
 
 OLD_NAME = "{name}.{token}.old"
+
+
+def explain(error: RemoteRejected, words: str) -> None:
+    """Say behind the server's words what can be done."""
+    error.args = (f"{error.args[0]}; {words}", *error.args[1:])
 
 
 def exists(files: FileOps, path: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import posixpath
 from collections.abc import Callable
@@ -20,14 +19,13 @@ from ftppool.errors import (
     TransferError,
     VerifyError,
 )
+from ftppool.logs import log
 from ftppool.transfer.options import Shared, UploadOptions, token_for
 from ftppool.transfer.parts import part_path
 from ftppool.transfer.proof import Hashed, is_gone, is_same, read_past, seekable, size_of
-from ftppool.transfer.replace import OLD_NAME, come_back, exists, put_back, replace
+from ftppool.transfer.replace import OLD_NAME, come_back, exists, explain, put_back, replace
 
 __all__ = ["REFUSED_NAME", "Upload"]
-
-_log = logging.getLogger("ftppool")
 
 REFUSED_NAME = frozenset({550, 553, 2, 3})
 """FTP's "no such file" and "name not allowed"; SFTP's "no such file" and "permission denied"."""
@@ -196,7 +194,7 @@ class Upload:
         """The server can prove nothing: say so in the outcome, and once in the log."""
         if not self.shared.sizeless:
             self.shared.sizeless = True
-            _log.warning("ftppool: the server has no SIZE: what it stores cannot be verified")
+            log.warning("ftppool: the server has no SIZE: what it stores cannot be verified")
         self.notes.append("the server has no SIZE: nothing could be verified")
 
     def check_length(self, size: int) -> None:
@@ -429,7 +427,12 @@ class Upload:
             self._stepping = exists(files, self._aside)
             come_back(files, self.remote, self._aside)
         self.renaming = True
-        stepped = replace(files, self.part, self.remote, self._aside) or self._stepping
+        try:
+            stepped = replace(files, self.part, self.remote, self._aside) or self._stepping
+        except RemoteRejected as error:
+            if not error.retryable and files.is_directory(self.remote):
+                explain(error, "a directory has this name: move it, or send under another name")
+            raise
         self._stepping = False
         if stepped:
             self._remove_aside(files)

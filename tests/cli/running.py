@@ -15,7 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyte
+
 COLUMNS = 80
+ROWS = 40
 _TIMEOUT = 40.0
 _CODES = re.compile("\x1b\\[[0-9;]*m")
 
@@ -35,6 +38,20 @@ class Ran:
     def frames(self) -> list[str]:
         """Every state that any line ever had, without colours."""
         return [_CODES.sub("", frame) for frame in re.split("[\r\n]+", self.out)]
+
+    def screens(self, columns: int = COLUMNS, rows: int = ROWS) -> list[list[str]]:
+        """What a terminal showed after each redrawing, from the top; the last is what stays."""
+        screen = pyte.Screen(columns, rows)
+        screen.set_mode(pyte.modes.LNM)  # "\n" goes to the beginning of the next line
+        stream = pyte.Stream(screen)
+        found = []
+        for piece in re.split("(?=\r)", self.out):
+            stream.feed(piece)
+            lines = [line.rstrip() for line in screen.display]
+            while lines and not lines[-1]:
+                lines.pop()
+            found.append(lines)
+        return found
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -93,7 +110,7 @@ def run_on_terminal(
     """
     ours, theirs = pty.openpty()
     try:
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         process = subprocess.Popen(
             [sys.executable, "-c", _ON_TERMINAL, *map(str, args)],
             stdin=theirs,

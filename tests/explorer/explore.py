@@ -1,11 +1,12 @@
-"""Chooses interleavings: all with few preemptions first, then random ones."""
+"""Chooses interleavings: all with few preemptions, then random ones, then between any lines."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.explorer.scenarios import SCENARIOS, World
@@ -23,6 +24,8 @@ class Explored:
     runs: int = 0
     steps: int = 0
     seen: set[int] = field(default_factory=set)
+    line_runs: int = 0
+    line_steps: int = 0
 
 
 class Path:
@@ -75,6 +78,55 @@ def at_random(seed: str) -> tuple[Chooser, list[int]]:
     return choose, taken
 
 
+def at_lines(seed: str, steps: int) -> Chooser:
+    """Go on with who went last, but for one to three moments at random among so many steps."""
+    dice = random.Random(seed)
+    moments = {dice.randrange(1, steps) for _ in range(dice.randint(1, 3))}
+    count = 0
+
+    def choose(able: Sequence[Task], last: Task | None) -> Task:
+        nonlocal count
+        count += 1
+        others = [task for task in able if task is not last]
+        if last in able and not (others and count in moments):
+            return last
+        return dice.choice(others)
+
+    return choose
+
+
+def explore_lines(explored: Explored, seconds: float, seed: int) -> None:
+    """Run interleavings of a scenario in which each line of the gate's code is a step.
+
+    Raises:
+        AssertionError: With what is to be done to run the same again.
+    """
+    cap, scenario = SCENARIOS[explored.name]
+    end, steps = time.monotonic() + seconds, 2000
+    with _silent():
+        while time.monotonic() < end:
+            label = f"{seed}-{explored.line_runs}"
+            world = World(at_lines(label, steps), cap, lines=True)
+            try:
+                world.run(scenario)
+            except BaseException as error:
+                how = f"at_lines({label!r}, {steps})"
+                raise AssertionError(f"{explored.name}, {how}: {error!r}") from error
+            explored.line_runs += 1
+            explored.line_steps += world.scheduler.steps
+            steps = max(2, world.scheduler.steps)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    log = logging.getLogger("ftppool")
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = False
+
+
 def explore(name: str, seconds: float, seed: int) -> Explored:
     """Run interleavings of a scenario, half of the time in order, half at random.
 
@@ -82,8 +134,7 @@ def explore(name: str, seconds: float, seed: int) -> Explored:
         AssertionError: With what is to be done to run the same again.
     """
     explored = Explored(name)
-    logging.getLogger("ftppool").disabled = True
-    try:
+    with _silent():
         path, half = Path(), time.monotonic() + seconds / 2
         while time.monotonic() < half:
             _run(explored, path.choose, "choices", path.taken)
@@ -95,8 +146,6 @@ def explore(name: str, seconds: float, seed: int) -> Explored:
             label = f"{seed}-{number}"
             choose, taken = at_random(label)
             _run(explored, choose, f"seed {label}, choices", taken)
-    finally:
-        logging.getLogger("ftppool").disabled = False
     return explored
 
 

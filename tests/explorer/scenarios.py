@@ -27,7 +27,7 @@ __all__ = ["SCENARIOS", "World"]
 class World:
     """A gate, a pool's client, and the server's side; checks after every step."""
 
-    def __init__(self, chooser: Chooser, cap: int) -> None:
+    def __init__(self, chooser: Chooser, cap: int, *, lines: bool = False) -> None:
         self.cap = cap
         self.open: set[_Wire] = set()
         self.ended: list[_Wire] = []
@@ -38,7 +38,7 @@ class World:
         self.patience = 0.4
         self.expected: dict[str, tuple[type[Exception], ...]] = {}
         self.results: dict[str, object] = {}
-        self.scheduler = Scheduler(chooser, check=self._check)
+        self.scheduler = Scheduler(chooser, check=self._check, lines=lines)
 
     def run(self, scenario: Callable[[World], dict[str, Callable[[], object]]]) -> None:
         """Run the scenario's threads, then close the pool in one more, and check what is left."""

@@ -2,25 +2,31 @@
 
 What a gate uses of ``threading`` and ``time`` is replaced where its modules look it up: locks,
 threads and the clock. A thread runs until its next point (it takes a lock, waits, starts a thread,
-or talks to the server) and then hands back; the chooser says who goes on. Time passes only when
-nobody can go on, so a lost wake-up shows as time that passes.
+or talks to the server; if wanted, each line of the gate's code is one) and then hands back; the
+chooser says who goes on. Time passes only when nobody can go on, so a lost wake-up shows as time
+that passes.
 """
 
 from __future__ import annotations
 
 import _thread
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from ftppool import bell, board, dispatcher, gate, lease, opening, workers
+from ftppool import bell, board, dispatcher, gate, lease, ledger, opening, workers
 
-LIMIT = 5000
+LIMIT, LINES_LIMIT = 5000, 100_000
 """Steps of a run; far more than any scenario needs."""
+TRACED = {module.__file__ for module in (board, dispatcher, gate, lease, ledger, opening, workers)}
+"""Where each line may be a point."""
+FINALIZERS = {gate.Gate.lost.__code__, gate.Gate.abandon.__code__, lease.Lease.__del__.__code__}
+"""They may run within any line, this module's too, and can be interrupted by nobody."""
 PATIENCE = 10.0
 """Real seconds after which a thread that does not hand back is taken for a bug of this module."""
 
@@ -56,7 +62,8 @@ Chooser = Callable[[Sequence[Task], Task | None], Task]
 class Scheduler:
     """One run of a scenario."""
 
-    def __init__(self, chooser: Chooser, *, check: Callable[[], None]) -> None:
+    def __init__(self, chooser: Chooser, *, check: Callable[[], None], lines: bool = False) -> None:
+        self.lines = lines
         self.clock = 1000.0
         self.steps = 0
         self.error: BaseException | None = None
@@ -126,8 +133,8 @@ class Scheduler:
         """Check, and choose who goes on."""
         alive = [task for task in self._tasks if task.alive]
         self.steps += 1
-        if self.steps > LIMIT:
-            raise Stuck(f"still running after {LIMIT} steps: {_names(alive)}")
+        if self.steps > (LINES_LIMIT if self.lines else LIMIT):
+            raise Stuck(f"still running after {self.steps} steps: {_names(alive)}")
         self._check()
         self._current = self._chooser(self._able(alive), self._current)
         return self._current
@@ -150,6 +157,8 @@ class Scheduler:
     def _body(self, task: Task) -> None:
         try:
             self._wait_for_turn(task)
+            if self.lines:
+                sys.settrace(self._trace)
             task.run()
         except Abandoned:
             return
@@ -157,6 +166,8 @@ class Scheduler:
             task.alive = False
             self._give_up(error)
             return
+        finally:
+            sys.settrace(None)
         task.alive = False
         try:
             if any(other.alive for other in self._tasks):
@@ -166,6 +177,14 @@ class Scheduler:
                 self._back.release()
         except BaseException as error:
             self._give_up(error)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        code = frame.f_code
+        if code.co_filename not in TRACED or code in FINALIZERS:
+            return None
+        if event == "line" and not self._over:
+            self.point()
+        return self._trace
 
     def _wait_for_turn(self, task: Task) -> None:
         task.turn.acquire()

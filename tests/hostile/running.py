@@ -32,6 +32,8 @@ SLACK = 1.5
 ATTEMPTS = 2
 ONCE = RetryPolicy(attempts=1, first_wait=0.01, max_wait=0.05, busy_total=0.5)
 AT_A_TIME = 48
+ALONE = 3
+"""Times that a case which was late in the crowd is run alone, at most."""
 CHUNK = 240
 
 SESSION_CALLS: dict[str, Callable[[Any], object]] = {
@@ -162,19 +164,17 @@ def run_case(number: int, spec: dict[str, Any]) -> Verdict:
     _within(verdict, action, time.monotonic() - started, limit)
     started = time.monotonic()
     report = pool.close()
-    in_time = _within(verdict, "close", time.monotonic() - started, CLOSE)
+    _within(verdict, "close", time.monotonic() - started, CLOSE)
     stats = pool.stats()
     if report.still_running or stats.open or stats.opening or stats.leased:
-        found = verdict.wrong if in_time else verdict.late
-        found.append(f"close() left {report} {stats}")
+        # At its limit close() leaves what could not end in time, as where 48 share a processor.
+        verdict.late.append(f"close() left {report} {stats}")
     return verdict
 
 
-def _within(verdict: Verdict, what: str, took: float, limit: float) -> bool:
+def _within(verdict: Verdict, what: str, took: float, limit: float) -> None:
     if took > limit + SLACK:
         verdict.late.append(f"{what} took {took:.2f} s instead of {limit:.2f}")
-        return False
-    return True
 
 
 def _act(pool: FTPPool, action: str) -> None:
@@ -247,7 +247,8 @@ def run(
     """Run cases in chunks until time is up; yield what each came to.
 
     After each chunk everything must be gone: threads, descriptors, connections. What only took too
-    long is run again alone, since other programs may have had the processors.
+    long is run again alone, since the other cases, or other programs, may have had the processors:
+    what cannot be done in time fails each time.
     """
     deadline = time.monotonic() + seconds
     with Hostile(seed) as server:
@@ -266,9 +267,16 @@ def run(
 
 
 def _again(seed: int, verdict: Verdict) -> Verdict:
-    with Hostile(seed) as server:
-        (spec,) = server.cases(verdict.number, 1)
-        return run_case(verdict.number, spec)
+    for _ in range(ALONE):
+        gate._gates.clear()  # no lesson of the time before
+        with Hostile(seed) as server, no_leaks(grace=5.0):
+            (spec,) = server.cases(verdict.number, 1)
+            verdict = run_case(verdict.number, spec)
+            if server.wait_idle():
+                verdict.wrong.append("connections are held after the case")
+        if verdict.wrong or not verdict.late:
+            break
+    return verdict
 
 
 def _run_chunk(first: int, specs: list[dict[str, Any]]) -> list[Verdict]:

@@ -119,10 +119,38 @@ def read(*packets: bytes, encoding: str = "utf-8") -> str:
         ([b"421 no end", b""], "421 no end"),
         ([b"530-too many\r\n", b""], "530-too many"),
         ([b"550 \xe4\r\n"], "550 \udce4"),
+        ([b"220-a\r\n22", b"0 e\r", b"\n"], "220-a\n220 e"),
+        ([b"220-a\r\n220 cut", b""], "220-a\n220 cut"),
+        ([b"530-too\r\n man", b""], "530-too\n man"),
+        ([b"220-a\r\n\r\n220 e\r\n" + b"9" * 9000], "220-a\n\n220 e"),
     ],
 )
 def test_a_reply_comes_however_it_is_cut(packets: list[bytes], reply: str) -> None:
     assert read(*packets) == reply
+
+
+def test_replies_that_come_at_once_are_read_one_by_one() -> None:
+    sock: Any = Feed(b"213 1\r\n211-a\r\n211 b\r\nnonsense\r\n200 c\r\n421 bye")
+    reader = ReplyReader(sock, "utf-8")
+    assert [reader.reply() for _ in range(2)] == ["213 1", "211-a\n211 b"]
+    with pytest.raises(ftplib.error_proto, match="nonsense"):
+        reader.reply()
+    assert [reader.reply() for _ in range(2)] == ["200 c", "421 bye"]
+    assert not reader.buffered
+
+
+def test_a_reply_that_comes_too_late_is_not_forgotten() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0.05)
+        reader = ReplyReader(ours, "utf-8")
+        theirs.sendall(b"220-begun\r\n220 ")
+        with pytest.raises(TimeoutError):
+            reader.reply()
+        assert reader.buffered
+        theirs.sendall(b"done\r\n221 bye\r\n")
+        assert reader.reply() == "220-begun\n220 done"
+        assert reader.readline() == "221 bye\r\n"
 
 
 @pytest.mark.parametrize(
@@ -162,6 +190,16 @@ def test_a_reply_without_end_has_one_here(packet: bytes, most: int) -> None:
     with pytest.raises(ftplib.error_proto):
         ReplyReader(sock, "utf-8").reply()
     assert sock.taken < most
+
+
+def test_of_a_line_without_end_nothing_is_taken_for_a_reply_later() -> None:
+    sock: Any = Feed(b"221 " + b"A" * 8188, b"A" * 5000, b"A\r\n200 ok\r\n")
+    reader = ReplyReader(sock, "utf-8")
+    with pytest.raises(ftplib.error_proto, match="a line of over"):
+        reader.reply()
+    assert not reader.buffered
+    assert reader.readline() == "A\r\n"
+    assert reader.reply() == "200 ok"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,16 @@ import pytest
 
 import ftppool
 from ftppool import ConnectError, FTPPool, LeaseReturned, PoolClosed, RemoteRejected, Session
-from ftppool.events import Event, SessionClosed, SessionOpened
+from ftppool.events import (
+    Event,
+    SessionClosed,
+    SessionLent,
+    SessionOpened,
+    SessionOpening,
+    SessionReturned,
+    SessionSettled,
+    SlotWaiting,
+)
 from tests.conftest import Start
 from tests.support.relay import Relay
 from tests.support.servers import Server
@@ -31,10 +40,16 @@ def test_sessions_are_reused_and_ended_with_quit(server: Server) -> None:
         assert pool.stats().reused == 9
     census = server.wait_idle()
     assert census.connects == census.quits == 1
-    opened, closed = events
+    opened, closed = [e for e in events if isinstance(e, SessionOpened | SessionClosed)]
     assert isinstance(opened, SessionOpened)
     assert isinstance(closed, SessionClosed)
     assert closed.politely
+    kinds = [type(event) for event in events if not isinstance(event, SessionSettled)]
+    assert kinds == [
+        SlotWaiting, SessionOpening, SessionOpened, SessionLent, SessionReturned,
+        *[SessionLent, SessionReturned] * 9, SessionClosed,
+    ]  # fmt: skip
+    assert all(event.kept for event in events if isinstance(event, SessionReturned))
 
 
 def test_eight_threads_share_three_sessions(server: Server) -> None:
@@ -183,6 +198,39 @@ def test_close_fails_those_who_wait_at_once(start: Start) -> None:
     assert len(failures) == 1
     lease.release()
     closing.join()
+
+
+def test_no_connect_begins_after_close() -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def password() -> str:
+        asked.set()
+        go.wait(30)
+        return "secret"
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pool = FTPPool(f"ftp://me@127.0.0.1:{listener.getsockname()[1]}", password=password)
+        told: list[Exception] = []
+
+        def wait() -> None:
+            try:
+                pool.acquire()
+            except PoolClosed as closed:
+                told.append(closed)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert asked.wait(30)
+        report = pool.close(timeout=0.2)
+        assert (report.clean, report.still_running) == (False, 1)
+        go.set()
+        waiting.join(30)
+        assert told
+        while pool.stats().opening:
+            time.sleep(0.01)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_every_call_ends_although_the_peer_is_silent(start: Start, tmp_path: Path) -> None:

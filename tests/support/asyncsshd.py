@@ -28,7 +28,9 @@ class AsyncSSH:
     Options: ``kbdint`` (keyboard-interactive in place of the password method, as PAM does it),
     ``silent_login`` (no answer to a password, as behind a dead LDAP server), ``silent_after``
     (bytes of a file after which writes are not answered, as on a hung NFS), ``full_after`` (bytes
-    of a file after which writes fail, as with a quota).
+    of a file after which writes fail, as with a quota), ``loses`` (``close``, ``fstat`` or
+    ``posix_rename``: the first such request is done and not answered), ``told`` (it keeps what it
+    was asked for, see `requests`).
 
     ``user_home`` is a folder with the ``.ssh`` of somebody who knows the host.
     """
@@ -55,6 +57,8 @@ class AsyncSSH:
             "silent_login": False,
             "silent_after": None,
             "full_after": None,
+            "loses": None,
+            "told": False,
         }
         unknown = spec.options.keys() - settings.keys()
         if unknown:
@@ -87,6 +91,12 @@ class AsyncSSH:
         for visit in visits.values():
             visit.end = visit.end or self._stopped
         return tally(visits.values())
+
+    def requests(self) -> list[str]:
+        """Return what was asked for: ``write`` with its bytes, ``fsync``, ``close``, ``rename``."""
+        asked = ("write", "fsync", "close", "rename")
+        events = [json.loads(line)["what"] for line in read_log(self._diary)]
+        return [what for what in events if what.startswith(asked)]
 
     def stop(self) -> None:
         """End it."""

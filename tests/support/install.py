@@ -1,4 +1,4 @@
-"""Get the server binaries: Debian packages, unpacked into a cache folder, never installed.
+"""Get the server binaries (and promtool): Debian packages, unpacked into a cache, not installed.
 
 Needs ``apt-get``, ``dpkg-deb`` and ``ldd`` and the machine's own package sources, but no root, no
 package lists of the system and no free ports: nothing is configured, started or run by a package.
@@ -26,9 +26,10 @@ PACKAGES = {
     "proftpd": ("proftpd-core", "proftpd-mod-crypto"),
     "pure-ftpd": ("pure-ftpd",),
     "openssh": ("openssh-server", "openssh-sftp-server"),
+    "prometheus": ("prometheus",),
 }
-_PROGRAMS = {"openssh": "sshd"}
-_LAYOUT = "unpacked-1"  # raise the number when PACKAGES or the folder layout change
+_PROGRAMS = {"openssh": "sshd", "prometheus": "promtool"}
+_LAYOUT = "unpacked-2"  # raise the number when PACKAGES or the folder layout change
 _PROGRAM_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/openssh", "sbin", "bin")
 _TIMEOUT = 300.0
 

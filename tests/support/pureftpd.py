@@ -6,8 +6,8 @@ Pure-FTPd tells its story to syslog only, so what its census rests on is the rel
 closed it. `held` is the larger of that and the number of the server's session processes. Once a
 client says AUTH TLS the relay understands no more.
 
-The user is ``nobody`` in a chroot. The served folder is made writable for everybody; a folder
-that a test makes in it is not, unless the test says so.
+The system's user is ``nobody`` in a chroot. The served folder is made writable for everybody; a
+folder that a test makes in it is not, unless the test says so.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ class PureFtpd:
     ``-y`` (421 after PASS); ``arguments``, a list of more switches.
     """
 
-    user = USER
     other_user = OTHER_USER
 
     def __init__(self, spec: Spec) -> None:
         """Start both."""
+        # `-y` counts a user's connections over all servers of the machine.
+        per_user = spec.options.get("limit") == "-y"
+        self.user = f"{USER}{spec.ports.listen}" if per_user else USER
         nobody = pwd.getpwnam("nobody")
         spec.home.chmod(0o777)
         database = self._make_database(spec, nobody)
@@ -66,7 +68,7 @@ class PureFtpd:
     def _make_database(self, spec: Spec, owner: pwd.struct_passwd) -> Path:
         passwords = spec.folder / "passwd"
         with open(passwords, "w", encoding="ascii") as file:
-            for user in (USER, OTHER_USER):
+            for user in (self.user, OTHER_USER):
                 account = [user, PASSWORD_HASH, owner.pw_uid, owner.pw_gid, "", f"{spec.home}/./"]
                 file.write(":".join(map(str, account)) + ":" * 12 + "\n")
         database = spec.folder / "users.pdb"

@@ -30,7 +30,8 @@ class Pyftpd:
     own is 3), ``data_timeout`` (seconds), ``perm`` (the library's letters), ``threaded`` (a
     thread for each session, with a race after QUIT that the default does not have), ``forgets``
     (over TLS: how many data connections of a control connection it takes until it answers as
-    ProFTPD does when its cache has dropped the TLS session).
+    ProFTPD does when its cache has dropped the TLS session), ``loses`` (the code of a reply that
+    it does not send, once).
     """
 
     user = USER
@@ -55,6 +56,7 @@ class Pyftpd:
             "threaded": False,
             "certificate": None if spec.certificate is None else str(spec.certificate),
             "forgets": None,
+            "loses": None,
         }
         unknown = spec.options.keys() - settings.keys()
         if unknown:

@@ -33,6 +33,9 @@ class Chaos(TypedDict, total=False):
     """What refused connections are told before the FIN; empty: nothing."""
     reset_at: int | None
     """Reset, once, the first connection that sends so many bytes; they are sent on before."""
+    lose_record: int | None
+    """Reset, once, the first connection on which the server sends this TLS record (the first is 1);
+    the record is lost."""
     drop: str | None
     """Lose replies that start so, such as ``226``: `drop_times` of them, then no more."""
     data: bool
@@ -40,7 +43,8 @@ class Chaos(TypedDict, total=False):
     data_reset_at: int | None
     """Reset, once, the first data connection that carries so many bytes."""
     data_resets: tuple[float, float] | None
-    """Reset all data connections again and again, after so many seconds at least and at most."""
+    """Reset all data connections again and again, after so many seconds at least and at most;
+    if there is none the first time, the next one as soon as it carries something."""
     drop_times: int
     """How many replies to lose; -1 for all."""
 

@@ -115,14 +115,20 @@ def test_a_silent_refusal_by_the_server_is_a_refusal(
 
 def test_a_delay_is_one_way(relay: Relay, server: Server, stack: ExitStack) -> None:
     ftp = log_in(relay, server, stack)
+
+    def fastest() -> float:
+        """Of some answers: a busy machine makes one of them late, but not all."""
+        took = []
+        for _ in range(5):
+            begin = time.monotonic()
+            ftp.voidcmd("NOOP")
+            took.append(time.monotonic() - begin)
+        return min(took)
+
     relay.set(delay=0.1)
-    begin = time.monotonic()
-    ftp.voidcmd("NOOP")
-    assert 0.2 <= time.monotonic() - begin < 0.4
+    assert 0.2 <= fastest() < 0.4
     relay.set(delay=0.0)
-    begin = time.monotonic()
-    ftp.voidcmd("NOOP")
-    assert time.monotonic() - begin < 0.1
+    assert fastest() < 0.1
 
 
 def test_open_connections_are_reset(relay: Relay, server: Server, stack: ExitStack) -> None:

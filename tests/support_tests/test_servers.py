@@ -307,6 +307,9 @@ def test_the_url_has_all_that_a_client_needs(start: Start) -> None:
 def test_installing_again_costs_nothing() -> None:
     if install.find("vsftpd") is None:
         pytest.skip("not installed")
-    begin = time.monotonic()
-    install.ensure()
-    assert time.monotonic() - begin < 0.1
+    took = []
+    for _ in range(5):  # a busy machine makes one of them late, but not all
+        begin = time.monotonic()
+        install.ensure()
+        took.append(time.monotonic() - begin)
+    assert min(took) < 0.1

@@ -358,3 +358,41 @@ def test_stats_are_frozen_slotted_values_that_pickle(value: Any) -> None:
 def test_every_count_of_the_present_must_be_given() -> None:
     with pytest.raises(TypeError, match="waiting"):
         PoolStats(cap=2)  # type: ignore[call-arg]  # wrong on purpose
+
+
+def test_an_uncaught_batch_error_is_a_line_for_each_file() -> None:
+    errors = []
+    for number in range(3):
+        try:
+            try:
+                raise OSError(f"inner {number}")
+            except OSError as inner:
+                raise TransferError(f"file {number} is lost") from inner
+        except TransferError as error:
+            errors.append(error)
+    batch = report(*(outcome(status=Status.FAILED, error=error) for error in errors))
+    with pytest.raises(BatchError) as caught:
+        batch.raise_for_failures()
+    words = "".join(traceback.format_exception(caught.value))
+    assert words.count("Traceback (most recent call last)") == 1
+    assert "direct cause" not in words
+    assert all(f"TransferError: file {number} is lost\n" in words for number in range(3))
+    assert "sub-exception" not in str(caught.value)
+    # What it came from is there for whoever looks.
+    assert isinstance(caught.value.exceptions[0].__context__, OSError)
+    lost: list[str] = []
+    try:
+        batch.raise_for_failures()
+    except* TransferError as group:
+        lost += map(str, group.exceptions)
+    assert len(lost) == 3
+
+
+def test_a_headline_names_the_failure_and_not_what_was_held_back_for_it() -> None:
+    held = TransferError("not begun, as it goes last and not all other files arrived")
+    batch = report(
+        outcome(source="done.ok", status=Status.NOT_ATTEMPTED, error=held),
+        outcome(source="a.csv", status=Status.FAILED, error=TransferError("550 No room")),
+    )
+    with pytest.raises(BatchError, match=r"first: a\.csv: 550 No room"):
+        batch.raise_for_failures()

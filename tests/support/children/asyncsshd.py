@@ -77,6 +77,16 @@ class Files(asyncssh.SFTPServer):
 
     def __init__(self, chan: Any) -> None:
         super().__init__(chan, chroot=os.fsencode(SETTINGS["home"]))
+        self.server = chan.get_connection().get_owner()
+
+    def tell(self, request: str) -> None:
+        """Note a request."""
+        if SETTINGS["told"]:
+            self.server.note(request)
+
+    def fsync(self, file_obj: object) -> None:
+        self.tell("fsync")
+        super().fsync(file_obj)
 
     async def write(self, file_obj: object, offset: int, data: bytes) -> int:
         limit = SETTINGS["silent_after"]
@@ -85,8 +95,31 @@ class Files(asyncssh.SFTPServer):
         limit = SETTINGS["full_after"]
         if limit is not None and offset + len(data) > limit:
             raise asyncssh.SFTPFailure("No space left on device")
+        self.tell(f"write {len(data)}")
         # The type checker: asyncssh's write may be awaitable; this server's is not.
         return super().write(file_obj, offset, data)  # type: ignore[return-value]
+
+    async def close(self, file_obj: object) -> None:
+        self.tell("close")
+        super().close(file_obj)
+        await lose("close")
+
+    async def fstat(self, file_obj: object) -> Any:
+        found = super().fstat(file_obj)
+        await lose("fstat")
+        return found
+
+    async def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        self.tell("rename")
+        super().posix_rename(oldpath, newpath)
+        await lose("posix_rename")
+
+
+async def lose(what: str) -> None:
+    """Come to no end, once, if that is what is to be lost."""
+    if SETTINGS["loses"] == what:
+        SETTINGS["loses"] = None
+        await asyncio.Event().wait()
 
 
 def end_with_stdin() -> None:

@@ -27,6 +27,7 @@ class Handler(FTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
     count = 0
     diary = -1
     forgets: int | None = None
+    loses: str | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         Handler.count += 1
@@ -64,6 +65,12 @@ class Handler(FTPHandler):  # type: ignore[misc]  # pyftpdlib has no types
         else:
             super().ftp_STOR(file, mode)
 
+    def respond(self, resp: str, *arguments: Any, **options: Any) -> None:
+        if Handler.loses is not None and resp.startswith(Handler.loses):
+            Handler.loses = None
+        else:
+            super().respond(resp, *arguments, **options)
+
     def ftp_QUIT(self, line: str) -> None:
         self.note("quit")
         super().ftp_QUIT(line)
@@ -82,6 +89,7 @@ def make_server(settings: dict[str, Any]) -> Any:
         settings["user"], settings["password"], settings["home"], perm=settings["perm"]
     )
     handler: type[Handler] = Handler
+    Handler.loses = settings["loses"]
     if settings["certificate"] is not None:
         from pyftpdlib.handlers import TLS_FTPHandler
 

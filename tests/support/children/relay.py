@@ -34,6 +34,7 @@ class Settings:
     delay: float = 0.0
     fin_delay: float = 0.0
     reset_at: int | None = None
+    lose_record: int | None = None
     drop: str | None = None
     drop_times: int = 1
     refuse: int = 0
@@ -76,7 +77,7 @@ class Talk:
         self._record = record
         self._rest = {"command": b"", "reply": b""}
         self._verb = b""
-        self._plain = True
+        self.plain = True
 
     def commands(self, data: bytes) -> None:
         """Read what the client sent."""
@@ -94,7 +95,7 @@ class Talk:
                 self._record.greeting = line.decode("utf-8", "replace")
                 secure_shell = line.startswith(b"SSH-")
                 self._record.refused = line[:1] != b"2" and not secure_shell
-                self._plain = not secure_shell
+                self.plain = not secure_shell
             elif match is not None and match[2] == b" ":
                 self._final_reply(match[1], match[3])
 
@@ -103,7 +104,7 @@ class Talk:
         # One verdict for each command: Pure-FTPd says "530 Logout." when it sees a FIN.
         verb, self._verb = self._verb, b""
         if code == b"234":
-            self._plain = False  # TLS from here on
+            self.plain = False  # TLS from here on
         elif code == b"226":
             record.completed += 1
         elif verb in (b"USER", b"PASS"):
@@ -115,11 +116,11 @@ class Talk:
                 record.login_failures += 1
 
     def _note(self, side: str, data: bytes) -> None:
-        if data and self._plain and len(self._record.talk) < LONGEST_TALK:
+        if data and self.plain and len(self._record.talk) < LONGEST_TALK:
             self._record.talk.append((side, data.decode("utf-8", "replace")))
 
     def _lines(self, kind: str, data: bytes) -> list[bytes]:
-        if not self._plain:
+        if not self.plain:
             return []
         *lines, self._rest[kind] = (self._rest[kind] + data)[-CHUNK:].split(b"\n")
         return [line.rstrip(b"\r") for line in lines]
@@ -202,6 +203,9 @@ class DataLink:
         settings = self._relay.settings
         while data := await source.read(CHUNK):
             self._bytes += len(data)
+            if self._relay.overdue:
+                self._relay.overdue = False
+                raise ConnectionResetError
             if settings.data_reset_at is not None and self._bytes >= settings.data_reset_at:
                 sink.write(data[: len(data) - (self._bytes - settings.data_reset_at)])
                 settings.data_reset_at = None
@@ -230,6 +234,8 @@ class Link:
         self._talk = Talk(self.record)
         self._dropper = Dropper(relay.settings)
         self._received = 0
+        self._records = b""
+        self._record_count = 0
 
     async def run(self, host: str, port: int) -> None:
         """Relay until both sides have ended or one was reset."""
@@ -290,10 +296,22 @@ class Link:
             self.record.end = time.monotonic()
             if self.record.greeting is None and not self._reader.at_eof():
                 self.record.refused = True
+        if self._relay.settings.lose_record is not None and not self._talk.plain:
+            self._count_records(data)
         self._talk.replies(data)
         if self._relay.settings.data:
             data = PORT.sub(self._relay.divert, data)
         return self._dropper.filter(data)
+
+    def _count_records(self, data: bytes) -> None:
+        """Lose what has just come if it has the TLS record that is to be lost."""
+        self._records += data
+        while len(self._records) >= (size := 5 + int.from_bytes(self._records[3:5])) > 5:
+            self._records = self._records[size:]
+            self._record_count += 1
+            if self._record_count == self._relay.settings.lose_record:
+                self._relay.settings.lose_record = None
+                raise ConnectionResetError
 
     def reset(self) -> None:
         """Send an RST to both sides."""
@@ -318,6 +336,7 @@ class Relay:
         self.links: list[Link] = []
         self.records: list[Record] = []
         self.data_links: list[DataLink] = []
+        self.overdue = False  # there was none to reset yet: the next one that carries something
         self._tasks: set[asyncio.Task[None]] = set()
         self._target = host, port
         self.apply()
@@ -334,11 +353,17 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def hurt(self) -> None:
-        """Reset all data connections at random times."""
-        while self.settings.data_resets is not None:
-            await asyncio.sleep(random.uniform(*self.settings.data_resets))
+        """Reset all data connections at random times; the first time there must be one."""
+        struck = False
+        while (pauses := self.settings.data_resets) is not None:
+            await asyncio.sleep(random.uniform(*pauses))
+            if self.settings.data_resets is not pauses:
+                break  # changed meanwhile: there is another task for it
             for link in list(self.data_links):
                 link.reset()
+            # Not each time: a file that is tried again after a pause would never arrive.
+            self.overdue, struck = not (struck or self.data_links), True
+        self.overdue = False
 
     def apply(self) -> None:
         """Open or close the flow as the settings say."""

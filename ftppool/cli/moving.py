@@ -1,0 +1,243 @@
+"""What ``put`` and ``get`` have in common: a batch, followed, reported and judged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from ftppool.cli import lockfile, reportfile
+from ftppool.cli.args import PASSWORD_VARIABLE, Options
+from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
+from ftppool.cli.progress import Follower, Tally
+from ftppool.cli.screen import Screen, amount, size
+from ftppool.cli.voice import Voice, logged
+from ftppool.display import Display, summary
+from ftppool.errors import AuthError, ConfigError, FTPPoolError, TransferError
+from ftppool.events import (
+    ConnectFailed,
+    Event,
+    FileDone,
+    Retrying,
+    SessionClosed,
+    SessionOpened,
+    SessionRefused,
+)
+from ftppool.report import BatchReport, Outcome, Status
+from ftppool.target import Target
+
+__all__ = ["Run", "Watchers", "move"]
+
+
+class Watchers(NamedTuple):
+    """Who wants to know how a batch goes."""
+
+    on_event: Callable[[Event], object]
+    progress: Display | None
+
+
+Run = Callable[[Watchers], BatchReport]
+
+
+def move(options: Options, target: Target, batch: Run) -> int:
+    """Run a batch, say what must be said and return the exit code.
+
+    Args:
+        target: Where it goes to or comes from.
+        batch: Runs it, with those who watch it.
+
+    Raises:
+        FTPPoolError: The batch could not even begin.
+    """
+    reportfile.check_place(options.report)
+    with lockfile.held(options.lock, options.lock_wait):
+        try:
+            code, report = _followed(options, target, batch)
+        except FTPPoolError as error:
+            done: BatchReport | None = getattr(error, "report", None)
+            _write_report(options, target, code_of([error]), error if done is None else done)
+            raise
+        return _write_report(options, target, code, report)
+
+
+def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, BatchReport | None]:
+    screen = Screen(sys.stderr, color=options.color, lenient=True)
+    voice = Voice(screen, options)
+    watch = _Watch(voice, options)
+    display = Display(screen, say=watch.say, closing=False)
+    # A block that is redrawn and lines of JSON do not go together.
+    shown = options.progress and not options.quiet and options.log_format == "text"
+    report: BatchReport | None
+    try:
+        with logged(voice, options), Follower(watch.take, lambda: None, 0.2) as follower:
+            report = batch(Watchers(follower, display if shown else None))
+    except (KeyboardInterrupt, Terminated) as stop:
+        report = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
+        return _stopped(voice, watch.tally, stop, report), report
+    finally:
+        screen.clear()
+    if not report.ok:
+        return _failed(voice, report, target), report
+    if not report.outcomes and options.error_on_empty:
+        return Exit.NOTHING, report
+    if screen.live and display.last is not None:
+        screen.line(summary(screen, display.last))
+    return Exit.OK, report
+
+
+def _write_report(
+    options: Options, target: Target, code: Exit, found: BatchReport | FTPPoolError | None
+) -> Exit:
+    """Write the report, whatever became of the batch; a report that cannot be written fails it."""
+    if options.report is None:
+        return code
+    content: dict[str, object]
+    if isinstance(found, BatchReport):
+        content = found.to_dict()
+    else:
+        content = {
+            "version": 1,
+            "ok": False,
+            "started": datetime.now(UTC).isoformat(),
+            "causes": [] if found is None else [{"message": one_line(found)}],
+            "outcomes": [],
+        }
+    content |= {"command": options.command, "target": one_line(target.url), "exit_code": int(code)}
+    try:
+        reportfile.write(options.report, content)
+    except OSError as error:
+        voice = Voice(Screen(sys.stderr, lenient=True), options)
+        voice.error(f"the report {options.report} cannot be written: {error.strerror}")
+        return code or Exit.FAILED
+    return code
+
+
+class _Watch:
+    """What the user sees while it runs."""
+
+    def __init__(self, voice: Voice, options: Options) -> None:
+        self.tally = Tally()
+        self._voice = voice
+        self._options = options
+        self._json = reportfile.JsonLines(sys.stdout) if options.json else None
+
+    def take(self, event: Event) -> None:
+        self.tally.take(event)
+        if self._json is not None:
+            self._json.take(event)
+        if self._options.verbose:
+            words = _words(event)
+            if words:
+                self._voice.info(words)
+
+    def say(self, words: str, _progress: object) -> None:
+        """Say how far it is where no block can be shown: cron hears of it only if it asks."""
+        if self._options.verbose:
+            self._voice.say("info", words)
+
+
+def _words(event: Event) -> str:
+    """Say what happened, for --verbose; "" for what nobody wants to read."""
+    match event:
+        case FileDone():
+            return _fate(event.outcome)
+        case Retrying():
+            words = _naming(event.remote, one_line(event.error))
+            return f"try {event.attempt} failed, next in {event.wait:.1f} s: {words}"
+        case _:
+            return _session_words(event)
+
+
+def _session_words(event: Event) -> str:
+    match event:
+        case SessionOpened():
+            return f"session opened to {event.address} in {event.elapsed:.2f} s"
+        case SessionClosed():
+            return f"session {'ended' if event.politely else 'cut'} at {event.address}"
+        case SessionRefused():
+            return f"refused, next try in {event.wait:.1f} s: {one_line(event.reply)}"
+        case ConnectFailed():
+            return one_line(event.error)
+        case _:
+            return ""
+
+
+def _fate(outcome: Outcome) -> str:
+    if outcome.status is Status.FAILED:
+        return ""  # is said at the end, with all others
+    notes = "".join(f"; {note}" for note in outcome.notes)
+    amount_sent = "" if outcome.size is None else f", {size(outcome.size)}"
+    return one_line(f"{outcome.status}: {outcome.source} as {outcome.remote}{amount_sent}{notes}")
+
+
+def _failed(voice: Voice, report: BatchReport, target: Target) -> Exit:
+    """Say what did not arrive and why, one line each, and a last one that counts."""
+    errors: list[FTPPoolError] = list(report.causes)
+    for cause in report.causes:
+        voice.error(f"{one_line(cause)}")
+    for outcome in report.failed:
+        if outcome.error is not None:
+            errors.append(_of_file(outcome.error))
+        words = _naming(outcome.source, one_line(outcome.error or "failed"))
+        if outcome.left_behind:
+            words += f" (left behind: {one_line(outcome.left_behind)})"
+        voice.error(f"{words}")
+    code = code_of(errors)
+    if target.password is None and any(isinstance(error, AuthError) for error in errors):
+        voice.error(f"no password was given; set {PASSWORD_VARIABLE}, or write --password-file")
+    again = "; run it again" if code is Exit.AGAIN else ""
+    voice.error(f"{_count(report)}{again}")
+    return code
+
+
+def _of_file(error: FTPPoolError) -> FTPPoolError:
+    """A bad name of one file is no bad setting: that file has failed, and no more."""
+    return TransferError(str(error)) if isinstance(error, ConfigError) else error
+
+
+def _count(report: BatchReport) -> str:
+    arrived = _arrived(report)
+    lost = {
+        "failed": len(report.failed),
+        "broken off": len(report.interrupted),
+        "not begun": len(report.not_attempted),
+    }
+    parts = "".join(f", {number:,} {what}" for what, number in lost.items() if number)
+    return f"{arrived:,} of {len(report.outcomes):,} files arrived{parts}"
+
+
+def _arrived(report: BatchReport) -> int:
+    return sum(outcome.ok for outcome in report.outcomes)
+
+
+def _naming(name: str, words: str) -> str:
+    """Put a name before the words about it, unless they name it themselves."""
+    if one_line(name) in words or repr(name)[1:-1] in words:
+        return words
+    return f"{one_line(name)}: {words}"
+
+
+def _stopped(
+    voice: Voice,
+    tally: Tally,
+    stop: KeyboardInterrupt | Terminated,
+    report: BatchReport | None,
+) -> Exit:
+    """Say in one line how far it came and how its sessions ended."""
+    word, code = ended_by(stop)
+    if report is None:
+        counts = f"{amount(tally.done, 'file')} done"
+    else:
+        # No total: the input was read only so far ahead.
+        arrived = amount(_arrived(report), "file")
+        failed = f", {len(report.failed):,} failed" if report.failed else ""
+        counts = f"{arrived} arrived{failed}, {len(report.interrupted)} broken off"
+        left = [one_line(outcome.left_behind) for outcome in report.outcomes if outcome.left_behind]
+        counts += f" (left behind: {', '.join(left)})" if left else ""
+    ends = "all sessions ended politely"
+    if tally.cut or tally.sessions:
+        ends = f"{tally.quits} of {amount(tally.opened, 'session')} ended politely"
+    voice.screen.clear()
+    voice.error(f"{word}: {counts}; {ends}")
+    return code

@@ -1,0 +1,113 @@
+"""``--report FILE`` and ``--json``: what happened, for programs to read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TextIO
+
+from ftppool.errors import ConfigError
+from ftppool.events import Event, FileDone, FileProgress
+from ftppool.report import BatchReport, Outcome
+
+__all__ = ["JsonLines", "check_place", "write"]
+
+_EVERY = 1.0
+"""Seconds between two progress lines of one file."""
+
+
+def check_place(path: str | None) -> None:
+    """Refuse a report that could not be written at the end, before anything is moved.
+
+    Raises:
+        ConfigError: Its directory is missing or cannot be written.
+    """
+    if path is None:
+        return
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder) or os.path.isdir(path):
+        raise ConfigError(f"--report {path}: write the path of a file in an existing directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--report {path}: its directory cannot be written; choose another")
+
+
+def write(path: str, content: Mapping[str, object]) -> None:
+    """Write a report whole: whoever reads it finds the old one or the new one.
+
+    Raises:
+        OSError: It cannot be written; the old one is as it was.
+    """
+    name = os.path.basename(path)
+    file, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=os.path.dirname(path))
+    try:
+        with open(file, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=1)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        # As any new file: a monitor that runs as another user reads it.
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+class JsonLines:
+    """Writes events as lines of JSON; used by one thread at a time."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._told: dict[str, float] = {}
+
+    def take(self, event: Event) -> None:
+        """Write an event; of progress only a line a second for each file."""
+        if isinstance(event, FileProgress):
+            now = time.monotonic()
+            if now - self._told.get(event.remote, -_EVERY) < _EVERY:
+                return
+            self._told[event.remote] = now
+        elif isinstance(event, FileDone):
+            self._told.pop(event.outcome.remote, None)
+        found = {field.name: _value(getattr(event, field.name)) for field in fields(event)}
+        self.write({"event": type(event).__name__, "time": _now(), **found})
+
+    def write(self, content: Mapping[str, object]) -> None:
+        """Write one line; what nobody reads any more is dropped, the work goes on."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(json.dumps(content) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
+
+
+def _value(value: object) -> object:
+    match value:
+        case BatchReport():
+            # Its outcomes have had a line each.
+            return {key: part for key, part in value.to_dict().items() if key != "outcomes"}
+        case Outcome():
+            return value.to_dict()
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        case _:
+            return value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,220 @@
+"""Where passwords can come from: functions for ``password=``, each of which reads one.
+
+::
+
+    from ftppool import FTPPool, passwords
+
+    FTPPool("ftp://me@host", password=passwords.from_file("/etc/ftppool/host.password"))
+
+They look when they are called, which is at each login, so a changed password needs no restart. None
+of their errors holds a password.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+
+from ftppool.errors import ConfigError
+
+__all__ = [
+    "from_command", "from_credential", "from_file", "from_keyring", "from_netrc", "netrc_login",
+]  # fmt: skip
+
+_LONGEST = 65_536
+_CLIPPED = 200
+
+PathLike = str | os.PathLike[str]
+
+
+def from_file(path: PathLike) -> Callable[[], str]:
+    """Take the first line of a file.
+
+    The file must belong to this user or to root and be closed to all others; only one of root's
+    may be readable by its group. A pipe (``<(command)`` of a shell) will do too.
+
+    Raises:
+        ConfigError: When called: it cannot be read, others can read it, or its first line is empty.
+    """
+    return lambda: _of_file(os.path.expanduser(os.fspath(path)), _check_private)
+
+
+def from_credential(name: str) -> Callable[[], str]:
+    """Take the first line of a systemd credential (``LoadCredential=name:...``).
+
+    Raises:
+        ConfigError: When called: this process has no such credential.
+    """
+
+    def read() -> str:
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if not folder:
+            raise ConfigError(
+                f"there is no credential {name!r}: $CREDENTIALS_DIRECTORY is not set; give the"
+                f" unit LoadCredential={name}:FILE"
+            )
+        if not name or os.path.basename(name) != name or name in {".", ".."}:
+            raise ConfigError(f"the credential {name!r} must be a name without '/'")
+        # systemd made the directory for this service alone, whatever the modes of the files are.
+        return _of_file(os.path.join(folder, name), lambda _path, _info: None)
+
+    return read
+
+
+def from_command(argv: Sequence[str], *, timeout: float = 10.0) -> Callable[[], str]:
+    """Take the first line that a command prints.
+
+    Args:
+        argv: The command and its arguments; no shell is involved.
+        timeout: Seconds that it may take.
+
+    Raises:
+        ConfigError: When called: it cannot be run, fails (its own words are in the message), takes
+            too long or prints nothing. At once: `argv` is no list of strings.
+    """
+    command = () if isinstance(argv, str) else tuple(argv)
+    if not command or not all(isinstance(word, str) for word in command):
+        raise ConfigError("password_command: write a list, the command and its arguments")
+    return lambda: _of_command(command, timeout)
+
+
+def from_netrc(
+    host: str, user: str | None = None, path: PathLike | None = None
+) -> Callable[[], str]:
+    """Take the password of a host in a netrc file.
+
+    Args:
+        host: The machine as the file names it; its ``default`` counts too.
+        user: The login that the entry must have; None takes any.
+        path: The file (default ``~/.netrc``). It must belong to this user and be closed to others.
+
+    Raises:
+        ConfigError: When called: it cannot be read, others can read it, or it has no such entry.
+    """
+    return lambda: netrc_login(host, user, path)[1]
+
+
+def from_keyring(service: str, user: str) -> Callable[[], str]:
+    """Take a password from the desktop's keyring; needs ``pip install 'ftppool[keyring]'``.
+
+    Args:
+        service: The name under which it was stored (``keyring set SERVICE USER``).
+        user: The user name.
+
+    Raises:
+        ConfigError: When called: there is no keyring, as under cron, or no such password in it.
+    """
+    return lambda: _of_keyring(service, user)
+
+
+def _of_file(path: str, check: Callable[[str, os.stat_result], None]) -> str:
+    try:
+        with open(path, "rb") as file:
+            check(path, os.fstat(file.fileno()))
+            line = file.readline(_LONGEST)
+    except OSError as error:
+        raise ConfigError(f"the password file {path} cannot be read: {error.strerror}") from error
+    return _first_line(line, f"the password file {path}")
+
+
+def _check_private(path: str, info: os.stat_result) -> None:
+    """Refuse a file that others can read or change."""
+    if sys.platform == "win32":
+        return
+    else:  # noqa: RET505 - so that type checkers see it for each platform
+        if stat.S_ISFIFO(info.st_mode):
+            return
+        me = os.geteuid()
+        if info.st_uid not in (0, me):
+            raise ConfigError(
+                f"{path} has a password and belongs to user {info.st_uid}: it must be yours or"
+                " root's"
+            )
+        if info.st_mode & (0o077 if info.st_uid == me else 0o027):
+            raise ConfigError(
+                f"{path} has a password and is open to others (mode"
+                f" {stat.S_IMODE(info.st_mode):o}): chmod 600 {path}"
+            )
+
+
+def _first_line(text: bytes, whose: str) -> str:
+    line = text.partition(b"\n")[0].removesuffix(b"\r")
+    if not line:
+        raise ConfigError(f"{whose} has nothing in its first line, where the password belongs")
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _of_command(argv: tuple[str, ...], timeout: float) -> str:
+    import subprocess
+
+    name = f"password_command ({argv[0]})"  # the arguments may be secret
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own command, and no shell
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        problem = f"{name} took longer than {timeout:g} s; it was ended"
+    except (OSError, ValueError) as error:
+        problem = f"{name} cannot be run: {getattr(error, 'strerror', None) or error}"
+    else:
+        if done.returncode == 0:
+            return _first_line(done.stdout, name)
+        words = " ".join(done.stderr.decode("utf-8", "replace").split())[:_CLIPPED]
+        problem = f"{name} failed with {done.returncode}: {words or 'it said nothing'}"
+    # Outside of the handler: TimeoutExpired has what the command printed.
+    raise ConfigError(problem)
+
+
+def netrc_login(
+    host: str, user: str | None = None, path: PathLike | None = None
+) -> tuple[str, str]:
+    """Give login and password of a host in a netrc file; see :func:`from_netrc`."""
+    import netrc
+
+    file = os.path.expanduser("~/.netrc" if path is None else os.fspath(path))
+    problem = None
+    try:
+        # The standard module checks only the default path.
+        _check_private(file, os.stat(file))
+        found = netrc.netrc(file).authenticators(host)
+    except OSError as error:
+        problem = f"{file} cannot be read: {error.strerror}"
+    except netrc.NetrcParseError as error:
+        problem = f"{file} is no netrc file: look at line {error.lineno}"
+    except UnicodeDecodeError:
+        problem = f"{file} is no netrc file: it is not UTF-8"
+    else:
+        if found is None:
+            problem = f"{file} has no entry for {host}: write machine {host} login USER password …"
+        elif user is not None and found[0] and found[0] != user:
+            problem = f"{file} has the login {found[0]!r} for {host}, not {user!r}"
+        elif not found[2]:
+            problem = f"{file} has no password for {host}"
+        else:
+            return found[0] or user or "", found[2]
+    # Outside of the handlers: a parse error quotes the file.
+    raise ConfigError(problem)
+
+
+def _of_keyring(service: str, user: str) -> str:
+    try:
+        import keyring
+    except ImportError:
+        raise ConfigError(
+            "the keyring needs one more package: pip install 'ftppool[keyring]'"
+        ) from None
+    try:
+        found: str | None = keyring.get_password(service, user)
+    except Exception as error:  # each backend has its own
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(
+            "the keyring cannot be used here; without a desktop session, as under cron, take"
+            f" password_file or password_command: {words[:_CLIPPED]}"
+        ) from error
+    if not found:
+        raise ConfigError(
+            f"the keyring has no password of {user!r} for {service!r}: keyring set {service} {user}"
+        )
+    return found

@@ -1,0 +1,86 @@
+"""``ftppool check`` against each server, and what it found as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftppool.limits.machine import MachineLimiter
+from tests.cli.running import run
+from tests.cli.test_put import one_complaint
+from tests.conftest import Start
+from tests.support.servers import ALL_KINDS, Server
+
+
+def found(server: Server, directory: str = "") -> dict[str, Any]:
+    """Check a server."""
+    ran = run("check", "--json", server.at(directory))
+    assert ran.code == 0, ran
+    assert ran.err == ""
+    facts: dict[str, Any] = json.loads(ran.out)
+    return facts
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_it_shows_what_the_server_is_and_ends_politely(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    server = start(kind)
+    (server.home / "in box").mkdir()
+    facts = found(server, "in%20box")
+    assert facts["user"] == server.user
+    assert facts["address"] == f"127.0.0.1:{server.port}"
+    assert facts["greeting"]
+    assert facts["directory"].endswith("/in box")
+    assert facts["directory"].startswith(facts["login_directory"].rstrip("/"))
+    assert 0 < facts["round_trip_seconds"] < 5
+    assert facts["ended_politely"] is True
+    assert facts["learned"] == []
+    assert facts["held_here"] == 0
+    if kind == "openssh":
+        assert facts["ssh"]["fingerprint"].startswith("SHA256:")
+        assert facts["ssh"]["cipher"]
+    else:
+        assert any(line.startswith("SIZE") for line in facts["features"])
+        assert ("tls" in facts) == ("tls" in kind)
+    if "tls" in kind:
+        assert facts["tls"]["version"].startswith("TLSv1.")
+        assert len(facts["tls"]["fingerprint"]) == 64
+        assert facts["tls"]["days_left"] > 0
+    ran = run("check", server.at("in%20box"))
+    assert ran.code == 0
+    assert facts["directory"] in ran.out
+    assert "the server answered QUIT" in ran.out
+    census = server.wait_idle()
+    assert census.connects == 2
+    assert census.quits == 2
+
+
+@pytest.mark.parametrize("kind", ["vsftpd", "pyftpdlib", "openssh"])
+def test_a_directory_that_is_not_there_is_told_and_1(start: Start, kind: str) -> None:
+    server = start(kind)
+    ran = run("check", server.at("no/such"))
+    assert ran.code == 1
+    assert "not there: " in ran.out
+    assert "Traceback" not in ran.err
+
+
+def test_it_shows_what_refusals_have_taught(start: Start) -> None:
+    server = start("pyftpdlib")
+    address = f"127.0.0.1:{server.port}"
+    MachineLimiter().teach(address, lambda known: known.refused(1, "421 One only", time.time()))
+    (lesson,) = found(server)["learned"]
+    assert (lesson["who"], lesson["allows"], lesson["words"]) == ("everybody", 1, "421 One only")
+    assert "everybody: 1, since " in run("check", server.url).out
+
+
+def test_a_certificate_that_is_not_trusted_is_77(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("vsftpd+tls")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert "is not trusted" in one_complaint(run("check", server.url), 77)

@@ -1,0 +1,222 @@
+"""What the exit codes of ``put`` and ``get`` say, each from a real run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Ran, end, environment, run, start as begin
+from tests.cli.test_put import make, make_large, one_complaint, secret, url, wait_for_files
+from tests.conftest import Start
+from tests.support.servers import Server
+
+
+@pytest.fixture
+def ftp(start: Start) -> Server:
+    """A server that allows three connections."""
+    return start("pyftpdlib", max_per_ip=3)
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """The URL of a port on which nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"ftp://u@127.0.0.1:{unused.getsockname()[1]}/"
+
+
+def test_success_on_a_capped_server_is_0_and_silent(start: Start, tmp_path: Path) -> None:
+    server = start("vsftpd", max_per_ip=2)
+    files = make(tmp_path / "out", 20)
+    ran = run("put", "--max-per-ip", "5", files, url(server), env=secret(server))
+    assert ran.code == 0
+    assert ran.out == ""
+    # A cap that is too high is told once, as it costs refusals; nothing else is.
+    assert all("max_per_ip" in line for line in ran.err.splitlines())
+    quiet = run("put", "--max-per-ip", "2", files, url(server), env=secret(server))
+    assert quiet == Ran(0, "", "")
+
+
+def test_a_missing_source_is_1(ftp: Server, tmp_path: Path) -> None:
+    words = one_complaint(run("put", tmp_path / "no", url(ftp), env=secret(ftp)), 1)
+    assert "does not exist" in words
+
+
+@pytest.mark.parametrize(
+    "dest", ["nonsense://h/x", "h", "h/x", "ftp://", "ftp://u@h:0/", "ftp://h/?"]
+)
+def test_a_bad_url_is_2_and_one_sentence(dest: str, tmp_path: Path) -> None:
+    for args in (("put", tmp_path, dest), ("get", dest, tmp_path), ("ls", dest), ("check", dest)):
+        assert len(one_complaint(run(*args), 2).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (), ("put",), ("put", "x"), ("get", "ftp://h"), ("ls",), ("check",), ("config", "what"),
+        ("completion", "tcsh"), ("put", "-0", "x", "ftp://h"), ("get", "-0", "ftp://h", "x"),
+        ("put", "--files-from", "-", "x", "y", "ftp://h"),
+        ("get", "--files-from", "-", "ftp://h/x", "ftp://h/y", "z"),
+        ("get", "--verify", "hash", "ftp://h", "x"), ("put", "ftp://h", "x"),
+        ("get", "x", "ftp://h"), ("get", "ftp://h/a", "ftp://other/b", "x"),
+        ("put", "--deadline", "0", "x", "ftp://h"), ("put", "--rate-limit", "fast", "x", "ftp://h"),
+        ("put", "--journal"), ("put", "--resum", "x", "ftp://h"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_2(args: tuple[str, ...], tmp_path: Path) -> None:
+    ran = run(*args, cwd=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_no_file_at_all_is_9_if_asked_for(ftp: Server, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    source = f"{tmp_path / 'empty'}/"
+    assert run("put", source, url(ftp), env=secret(ftp)).code == 0
+    words = one_complaint(run("put", "--error-on-empty", source, url(ftp), env=secret(ftp)), 9)
+    assert "no files" in words
+    fetched = run("get", "--error-on-empty", url(ftp), tmp_path / "in", env=secret(ftp))
+    one_complaint(fetched, 9)
+    listed = run("put", "--files-from", os.devnull, "--error-on-empty", url(ftp), env=secret(ftp))
+    one_complaint(listed, 9)
+
+
+def test_a_deadline_is_10(ftp: Server, tmp_path: Path) -> None:
+    files = make_large(tmp_path / "out")
+    ran = run("put", "--deadline", "0.5", "--rate-limit", "1M", files, url(ftp), env=secret(ftp))
+    assert "deadline" in one_complaint(ran, 10)
+    census = ftp.wait_idle()
+    assert census.quits == census.sessions
+
+
+def test_a_failure_for_good_goes_before_the_deadline(ftp: Server, tmp_path: Path) -> None:
+    files = make_large(tmp_path / "out")
+    ran = run(
+        "put", "--deadline", "0.5", "--rate-limit", "1M", tmp_path / "no", files, url(ftp),
+        env=secret(ftp),
+    )  # fmt: skip
+    assert "deadline" in one_complaint(ran, 1)
+
+
+def test_nobody_listening_is_75(nobody: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    for args in (("put", tmp_path / "x", nobody), ("get", nobody, tmp_path / "in"), ("ls", nobody)):
+        words = one_complaint(run(*args, "--attempts", "1"), 75)
+        assert "Connection refused" in words
+
+
+def test_too_many_failures_end_the_batch_with_1(ftp: Server, tmp_path: Path) -> None:
+    files = make(tmp_path / "out", 5)
+    missing = [tmp_path / f"no-{number}" for number in range(4)]
+    ran = run("put", "--max-failures", "2", *missing, files, url(ftp), env=secret(ftp))
+    assert "max_failures" in one_complaint(ran, 1)
+
+
+def test_a_wrong_password_is_77_in_every_command(ftp: Server, tmp_path: Path) -> None:
+    files = make(tmp_path / "out", 1)
+    wrong = {"FTPPOOL_PASSWORD": "not-this-one"}
+    for args in (
+        ("put", files, url(ftp)), ("get", url(ftp), tmp_path / "in"), ("ls", url(ftp)),
+        ("check", url(ftp)), ("get", "--dry-run", url(ftp), tmp_path / "in"),
+    ):  # fmt: skip
+        ran = run(*args, env=wrong)
+        assert "530 Authentication failed." in one_complaint(ran, 77)
+        assert "not-this-one" not in ran.err
+
+
+def test_a_held_lock_is_75_and_names_its_process(ftp: Server, tmp_path: Path) -> None:
+    files, lock = make_large(tmp_path / "out"), tmp_path / "lock"
+    process = begin("put", "--lock", lock, f"{files}/", url(ftp), env=secret(ftp))
+    try:
+        wait_for_files(ftp.home, 3)
+        second = run("put", "--lock", lock, files, url(ftp), env=secret(ftp))
+        words = one_complaint(second, 75)
+        assert len(words.splitlines()) == 1
+        assert f"process {process.pid})" in words
+        slow = run("put", "--lock", lock, "--lock-wait", "0.3", files, url(ftp), env=secret(ftp))
+        assert "after 0.3 s" in one_complaint(slow, 75)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert end(process).code == 143
+    small = make(tmp_path / "small", 1)
+    assert run("put", "--lock", lock, small, url(ftp), env=secret(ftp)) == Ran(0, "", "")
+
+
+def test_a_run_that_waits_for_the_lock_goes_on_when_its_holder_is_killed(
+    ftp: Server, tmp_path: Path
+) -> None:
+    lock, small = tmp_path / "lock", make(tmp_path / "small", 1)
+    code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        process = begin(
+            "put", "--lock", lock, "--lock-wait", "30", small, url(ftp), env=secret(ftp)
+        )
+        holder.kill()
+    assert end(process) == Ran(0, "", "")
+
+
+def test_a_lock_that_cannot_be_is_78(tmp_path: Path) -> None:
+    ran = run("put", "--lock", tmp_path / "no" / "lock", tmp_path, "ftp://h/")
+    assert "cannot be used: No such file" in one_complaint(ran, 78)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+    ],
+)
+def test_a_signal_ends_a_download_politely(
+    ftp: Server, tmp_path: Path, number: signal.Signals, code: int, word: str
+) -> None:
+    make_large(ftp.home / "out")
+    report = tmp_path / "report.json"
+    process = begin("get", "--report", report, url(ftp, "out/"), tmp_path / "in", env=secret(ftp))
+    try:
+        ftp.wait_for(lambda census: census.sessions == 2)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        wait_for_files(tmp_path / "in", 4)
+    finally:
+        process.send_signal(number)
+        ran = end(process)
+    words = one_complaint(ran, code)
+    assert words.startswith(f"ftppool: {word}: ")
+    assert len(words.splitlines()) == 1
+    census = ftp.wait_idle()
+    assert census.quits == census.sessions == census.connects
+    assert not list((tmp_path / "in").glob(".*"))
+    content = json.loads(report.read_text())
+    assert content["exit_code"] == code
+    assert content["ok"] is False
+    assert content["counts"]["downloaded"] >= 1
+
+
+def test_each_code_is_in_the_help() -> None:
+    for command in ("put", "get", "ls", "check"):
+        ran = run(command, "--help")
+        assert ran.code == 0
+        for code in (0, 1, 2, 9, 10, 70, 75, 77, 78, 130, 143, 129):
+            assert f"\n  {code}" in ran.out or f" {code} " in ran.out
+
+
+def test_the_module_runs_as_well_as_the_command() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ftppool")), "--version"],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == run("--version").out

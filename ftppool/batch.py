@@ -163,6 +163,8 @@ class Batch:
         while self._finds and (self._open or self._found) and not self._crew.stopped:
             self._wait()
             self._accept_found()
+        if not self._plan.last:
+            self._crew.end_input()  # now: who has sent the last file need not wait for another
         if self._meter is not None:
             self._meter.more = False
 

@@ -121,7 +121,8 @@ class Crew:
     def put(self, item: Item) -> None:
         """Queue an item, with one more worker if that can help."""
         self.backlog.put(item)
-        self.hire()
+        if len(self._workers) < self._count:  # who has died is replaced when the caller waits
+            self.hire()
         self._ring()
 
     def hire(self) -> None:
@@ -226,6 +227,7 @@ class Crew:
                     # A moment for the input to come up with something to send beside.
                     if self.exhausted or not worker.bell.wait(MOMENT):
                         self._settle(worker)
+                        self.bell.ring()
                 elif self.exhausted and not len(self.backlog):
                     break
                 else:

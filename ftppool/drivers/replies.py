@@ -31,6 +31,7 @@ BIGGEST = 10**19
 """Bytes that no file can have."""
 
 _CODE = re.compile(r"[1-5][0-9][0-9]")
+_SHORT = re.compile(rb"[1-5][0-9][0-9] [^\n]*\n")
 _EPSV = re.compile(r"\(([!-~])\1\1([0-9]{1,5})\1\)")
 _PASV = re.compile(r"(?<![0-9])[0-9]{1,3}(?:,[0-9]{1,3}){5}(?![0-9])")
 # int() refuses numbers of some thousand digits.
@@ -134,13 +135,11 @@ class ReplyReader:
 
     def _short_one(self) -> str | None:
         """A reply of one line that is there already, as most are; None for all others."""
-        cut = self._buffer.find(b"\n", 0, LONGEST_LINE) + 1
-        if self._looked or cut < 5 or self._buffer[3:4] != b" ":
+        found = None if self._looked else _SHORT.match(self._buffer)
+        if found is None or found.end() > LONGEST_LINE:
             return None
-        line, self._buffer = decode(self._buffer[:cut], self._encoding), self._buffer[cut:]
-        if not _CODE.match(line):
-            raise _odd(line.rstrip("\r\n")[:SHOWN])
-        return line.rstrip("\r\n")
+        self._buffer = self._buffer[found.end() :]
+        return decode(found[0], self._encoding).rstrip("\r\n")
 
     def _whole(self) -> bool:
         """Look at the lines that have come; True if the last of them ends the reply.

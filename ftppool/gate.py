@@ -526,7 +526,8 @@ class Gate:
             # A failure of long ago explains this wait only if its back-off lasted into it.
             recent = max(ledger.failed_at, ledger.not_before) >= now - timeout
             failure = ledger.last_failure if recent else None
-            alive = any(slot.connected for slot in ledger.slots)
+            # What still logs in is no session: nobody can wait for its return.
+            alive = any(slot.places for slot in ledger.slots)
             pause, fruitless = ledger.budget_ends() - now, ledger.last_fruitless
             holders = holders_of(ledger, now)
             effective = ledger.effective

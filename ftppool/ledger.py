@@ -272,6 +272,7 @@ class Ledger:
         Returns:
             How many connections the server allows, of all or of this user; None: nothing learned.
         """
+        slot.doomed = True  # no session will come of it: none of ours has to make room for it
         ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
         others = [other for other in self.slots if other is not slot and other.connected]
         if ended or any(other.state in (State.CLOSING, State.SETTLING) for other in others):
@@ -462,8 +463,8 @@ class Ledger:
         staying = [
             slot
             for slot in self.slots
-            if (slot.state is State.OPEN and not slot.doomed)
-            or (slot.state is State.OPENING and not slot.trying)
+            if not slot.doomed
+            and (slot.state is State.OPEN or (slot.state is State.OPENING and not slot.trying))
         ]
         surplus = max(0, len(staying) - self.room(now))
         idle = sorted((slot for slot in staying if slot.idle), key=lambda slot: slot.last_used)

@@ -88,7 +88,7 @@ def at_lines(seed: str, steps: int) -> Chooser:
         nonlocal count
         count += 1
         others = [task for task in able if task is not last]
-        if last in able and not (others and count in moments):
+        if last is not None and last in able and not (others and count in moments):
             return last
         return dice.choice(others)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftppool.errors import ServerBusy
 from ftppool.ledger import Ledger
 from ftppool.slots import Place, Slot, State, Tenant, Waiter
 
@@ -69,6 +70,24 @@ def test_a_session_of_several_places_ends_when_the_last_is_given_back() -> None:
     assert not ledger.owed  # it is on its way
     ledger.release(*held[1], NOW)
     assert ending(ledger) == [held[0][0].slot]
+
+
+def test_a_refusal_ends_no_session_that_the_server_has_allowed() -> None:
+    ledger, held = borrowed(2)
+    tenant = held[0][0].slot.tenant
+    tenant.cap = 3
+    ledger.wait(Waiter(tenant, ("third",), NOW), NOW)
+    (opening,) = [slot for slot in ledger.slots if slot.state is State.OPENING]
+    # One of the two is given back just now: it is idle for a moment.
+    ledger.waiters.clear()
+    ledger.release(*held[0], NOW)
+    limit = ledger.refused(opening, NOW, hint=None, of_user=False, of_server=False)
+    assert limit == 2
+    ledger.taught(None, limit, NOW + 300, NOW)
+    assert not ending(ledger)
+    error = ServerBusy("421")
+    ledger.open_failed(opening, error, NOW, delay=0.1, for_good=False)
+    assert not ending(ledger)
 
 
 def test_connections_of_other_processes_count_in_what_a_refusal_teaches() -> None:

@@ -20,7 +20,8 @@ formatter needs no parsing. None of them ever holds a password.
 
 Levels: DEBUG for each lease, transfer and slot; INFO for each session opened, refused and ended,
 and for each batch; WARNING for each retry and each leak, and for what somebody should look at;
-ERROR for each file that was given up, and for callbacks that fail.
+ERROR for each file that was given up, and for callbacks that fail. Records of events are only made
+where logging has been set up, so that a script that has not done so prints none on stderr.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _session(event: Event, level: int) -> None:
             seconds = event.elapsed
             words = f"a session to {address} was opened in {seconds:.2f} s"
         case SessionRefused():
-            wait, reply = event.wait, event.reply
+            wait, reply = event.wait, event.reply.replace("\n", " / ")
             words = f"{address} refuses more connections, next try in {wait:.1f} s: {reply}"
         case ConnectFailed():
             wait = event.wait

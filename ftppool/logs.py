@@ -32,6 +32,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from ftppool.words import escaped
+
 __all__ = ["FIELDS", "log"]
 
 FIELDS = (
@@ -50,8 +52,20 @@ class _Fielded(logging.LoggerAdapter[logging.Logger]):
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {name: kwargs.pop(field, None) for field, name in _NAMES.items()}
+        kwargs["extra"] = {name: _fit(kwargs.pop(field, None)) for field, name in _NAMES.items()}
+        # The caller is behind log(), below.
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         return msg, kwargs
+
+    @override
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if self.isEnabledFor(level):
+            super().log(level, msg, *map(_fit, args), **kwargs)
+
+
+def _fit(value: object) -> object:
+    """Names and a server's words may hold what no file of a log can, or what hides a line of it."""
+    return escaped(str(value)) if isinstance(value, str | Exception) else value
 
 
 log: logging.LoggerAdapter[logging.Logger] = _Fielded(logging.getLogger("ftppool"), {})

@@ -134,6 +134,16 @@ def test_a_record_that_says_nothing_has_all_fields_too(caplog: pytest.LogCapture
     assert record.funcName == "test_a_record_that_says_nothing_has_all_fields_too"
 
 
+def test_what_no_log_file_can_hold_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    name = "a\x1b[2J\udcff\ud800"
+    log_event(events.Retrying(pool="p", remote=name, attempt=1, wait=0.5, error=f"550 {name}"))
+    log.warning("ftppool: %s: %s", name, RemoteRejected(name))
+    for record in caplog.records:
+        assert record.getMessage().count(r"a\x1b[2J\xff\ud800") == 2
+        assert record.getMessage().isprintable()
+    assert caplog.records[0].ftppool_remote == r"a\x1b[2J\xff\ud800"  # type: ignore[attr-defined]  # a field of ours
+
+
 @pytest.mark.parametrize(
     ("set_up", "printed"),
     [("", ""), ("logging.basicConfig()", "ERROR:ftppool:ftppool: in/x failed: x: 550 no\n")],

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from typing_extensions import override
-
 from ftppool.bell import Bell
 from ftppool.client import Client
 from ftppool.drivers.base import Address
 from ftppool.ledger import Ledger
 from ftppool.slots import Slot, Waiter
+from ftppool.typed import override
 
 __all__ = ["BelledWaiter", "Board", "client_of"]
 

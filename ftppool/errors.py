@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from typing_extensions import override
+from ftppool.typed import override
 
 if TYPE_CHECKING:
     from ftppool.report import BatchReport

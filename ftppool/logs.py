@@ -30,8 +30,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from typing_extensions import override
-
+from ftppool.typed import override
 from ftppool.words import escaped
 
 __all__ = ["FIELDS", "log"]

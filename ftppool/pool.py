@@ -15,17 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
 from ftppool.bucket import Bucket
 from ftppool.client import Cancel, Client, Estate
-from ftppool.downloads import (
-    DownloadBatchOptions,
-    DownloadOptions,
-    Wanted,
-    run_downloads,
-)
-from ftppool.drivers.base import FileOps, Timeouts
+from ftppool.drivers.base import Timeouts
 from ftppool.drivers.choice import driver_of
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
 from ftppool.gate import Gate, gate_for
-from ftppool.inputs import Input, Job, Source, jobs
 from ftppool.leaks import stack_here
 from ftppool.lease import Lease
 from ftppool.limits.base import Limiter
@@ -38,25 +31,26 @@ from ftppool.options import (
     check_seconds,
     check_target,
 )
-from ftppool.report import BatchReport, Outcome
 from ftppool.retry import RetryPolicy
 from ftppool.route import route_of
-from ftppool.session import Session
 from ftppool.sshconfig import SSHConfig
 from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
 from ftppool.tlsconfig import TLSConfig
-from ftppool.transfer.directories import Directories
-from ftppool.transfer.download import destination_of
-from ftppool.transfer.options import Conflict, Shared, UploadOptions, Verify
-from ftppool.transfer.upload import Upload
-from ftppool.uploads import UploadBatchOptions, run_uploads
 from ftppool.workers import this_thread
 
+# What moves files, half of all the modules, is imported by the methods that do so.
 if TYPE_CHECKING:
     import paramiko
 
+    from ftppool.downloads import DownloadBatchOptions, DownloadOptions, Wanted
+    from ftppool.drivers.base import FileOps
     from ftppool.events import Event
+    from ftppool.inputs import Input, Job, Source
+    from ftppool.report import BatchReport, Outcome
+    from ftppool.session import Session
+    from ftppool.transfer.options import Conflict, Verify
+    from ftppool.uploads import UploadBatchOptions
 
 __all__ = ["FTPPool"]
 
@@ -195,6 +189,8 @@ class FTPPool:
             PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
                 See :meth:`acquire`.
         """
+        from ftppool.session import Session
+
         with self.acquire(timeout) as lease:
             yield Session(lease, self._target, self._put)
 
@@ -325,6 +321,8 @@ class FTPPool:
             BatchError: Files did not arrive and ``check`` is true; it has the report.
             ConfigError: An argument is wrong.
         """
+        from ftppool.uploads import UploadBatchOptions
+
         check_known(options, UploadBatchOptions)
         report = self._batch(files, remote_dir, options)
         if options.get("check", True):
@@ -345,6 +343,9 @@ class FTPPool:
         Raises:
             FTPPoolError: It did not arrive.
         """
+        from ftppool.downloads import DownloadBatchOptions, DownloadOptions
+        from ftppool.transfer.download import destination_of
+
         check_known(options, DownloadOptions)
         folder, name = destination_of(remote, destination)
         alone = DownloadBatchOptions(workers=1)
@@ -385,6 +386,8 @@ class FTPPool:
             BatchError: Files did not arrive and ``check`` is true; it has the report.
             ConfigError: An argument is wrong.
         """
+        from ftppool.downloads import DownloadBatchOptions
+
         check_known(options, DownloadBatchOptions)
         report = self._download(remote_paths, local_dir, options)
         if options.get("check", True):
@@ -550,6 +553,8 @@ class FTPPool:
     def _batch(
         self, files: Iterable[Input], remote_dir: str, options: UploadBatchOptions
     ) -> BatchReport:
+        from ftppool.uploads import run_uploads
+
         return run_uploads(
             self._lender(),
             files,
@@ -567,6 +572,8 @@ class FTPPool:
         *,
         single: bool = False,
     ) -> BatchReport:
+        from ftppool.downloads import run_downloads
+
         return run_downloads(
             self._lender(),
             remote_paths,
@@ -581,6 +588,10 @@ class FTPPool:
         job = _single(source, path)
         if job.error is not None:
             raise job.error
+        from ftppool.transfer.directories import Directories
+        from ftppool.transfer.options import Shared, UploadOptions
+        from ftppool.transfer.upload import Upload
+
         upload = Upload(
             job.remote,
             job.open,
@@ -634,6 +645,8 @@ def _single(source: Source, remote: str) -> Job:
     """Read one source that must not be a directory."""
     if isinstance(source, str | os.PathLike) and os.path.isdir(source):
         raise ConfigError(f"{os.fspath(source)} is a directory; send it with upload_batch()")
+    from ftppool.inputs import Job, jobs
+
     job = next(jobs([(source, remote)]))
     assert isinstance(job, Job)
     return job

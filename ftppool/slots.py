@@ -23,9 +23,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from typing_extensions import override
-
 from ftppool.errors import FTPPoolError
+from ftppool.typed import override
 
 __all__ = ["TRANSITIONS", "Event", "Owner", "Place", "Slot", "State", "Tenant", "Totals", "Waiter"]
 

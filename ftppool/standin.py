@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from ftplib import Error, error_temp
 from typing import Any, cast
 
-from typing_extensions import override
-
 from ftppool.drivers.base import Timeouts
 from ftppool.drivers.ftp_lease import Control, DataSocket
 from ftppool.drivers.replies import ReplyReader
@@ -23,6 +21,7 @@ from ftppool.errors import ConfigError, FTPPoolError
 from ftppool.held import Dial, Held, in_ftplibs_words
 from ftppool.options import check_cap, check_seconds
 from ftppool.target import FTPConfig, Target
+from ftppool.typed import override
 
 __all__ = ["FTP", "GOODBYE", "UNSET", "configure", "secure", "settings"]
 

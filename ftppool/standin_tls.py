@@ -9,13 +9,12 @@ import sys
 from ftplib import Error
 from typing import Any, cast
 
-from typing_extensions import override
-
 from ftppool.drivers.ftps_lease import TLSDataSocket
 from ftppool.drivers.tls import TLSPolicy, TLSState
 from ftppool.held import Held
 from ftppool.standin import FTP, GOODBYE, UNSET, secure, settings
 from ftppool.target import Target
+from ftppool.typed import override
 
 __all__ = ["FTP_TLS"]
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 from urllib.parse import quote, unquote
 
-from typing_extensions import override
-
 from ftppool.errors import ConfigError
+from ftppool.typed import override
 
 if TYPE_CHECKING:
     import ftplib

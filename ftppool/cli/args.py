@@ -15,10 +15,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from typing_extensions import override
-
 from ftppool._version import __version__
 from ftppool.cli.settings import Origin, open_up, resolve
+from ftppool.typed import override
 
 __all__ = [
     "COMMANDS",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from calendar import timegm
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from time import strptime
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 from ftppool.drivers.ftp_chain import NO_SUCH_COMMAND, date_command
@@ -119,6 +118,6 @@ def parse_time(stamp: str | None) -> float | None:
     if stamp is None:
         return None
     try:
-        return float(timegm(strptime(stamp[:14], "%Y%m%d%H%M%S")))
+        return datetime.strptime(stamp[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None

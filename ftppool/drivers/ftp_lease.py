@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from ftplib import CRLF, FTP, Error, error_perm, error_proto, error_reply, error_temp, parse150
 from typing import TYPE_CHECKING, Any, cast
 
-from typing_extensions import override
-
 from ftppool.drivers.base import break_off, reset, wait_for
 from ftppool.drivers.known import Known
 from ftppool.drivers.replies import BIGGEST, ReplyReader, check_announcement, parse_epsv, parse_pasv
 from ftppool.errors import ConfigError, LeaseReturned
+from ftppool.typed import override
 from ftppool.words import legible
 
 if TYPE_CHECKING:

@@ -6,13 +6,12 @@ import ftplib
 import socket
 from typing import Protocol
 
-from typing_extensions import override
-
 from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, drop
 from ftppool.drivers.ftp import FTPDriver, FTPWire, _reply as reply_of
 from ftppool.drivers.ftp_lease import Control
 from ftppool.refusals import Phase
 from ftppool.target import FTPConfig, Target
+from ftppool.typed import override
 
 __all__ = ["Caller", "RawDriver", "control_of", "reply_of"]
 

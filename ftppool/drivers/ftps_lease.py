@@ -7,12 +7,11 @@ import socket
 import ssl
 from typing import Any
 
-from typing_extensions import override
-
 from ftppool.drivers.base import reset, wait_for
 from ftppool.drivers.ftp_lease import Control, LeasedFTP
 from ftppool.drivers.tls import TLSState
 from ftppool.errors import ConfigError
+from ftppool.typed import override
 
 __all__ = ["LeasedFTPTLS", "TLSDataSocket"]
 

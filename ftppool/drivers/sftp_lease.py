@@ -6,10 +6,10 @@ from typing import Any
 
 import paramiko
 from paramiko.sftp import CMD_CLOSE, CMD_HANDLE
-from typing_extensions import override
 
 from ftppool.drivers.sftp_channel import VERSION, SFTPChannel
 from ftppool.errors import LeaseReturned
+from ftppool.typed import override
 
 __all__ = ["LeasedSFTP"]
 

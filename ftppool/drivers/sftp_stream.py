@@ -11,9 +11,9 @@ from typing import Any, cast
 import paramiko
 from paramiko.common import cMSG_DISCONNECT
 from paramiko.packet import Packetizer
-from typing_extensions import override
 
 from ftppool.drivers.base import drop, shut_down
+from ftppool.typed import override
 
 __all__ = ["Stream", "Transport"]
 

@@ -27,8 +27,6 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
 from ftppool.events import (
     BatchDone,
     ConnectFailed,
@@ -47,6 +45,7 @@ from ftppool.events import (
 )
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.stats import PoolStats, total
+from ftppool.typed import override
 
 try:
     from prometheus_client import (

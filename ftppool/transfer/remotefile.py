@@ -7,10 +7,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, TypeAlias, cast
 
-from typing_extensions import override
-
 from ftppool.drivers.base import FileOps
 from ftppool.errors import VerifyError
+from ftppool.typed import override
 
 __all__ = ["open_to_read", "open_to_write"]
 

@@ -17,17 +17,16 @@ from ftppool.backlog import File, Index, Item
 from ftppool.borrower import Lender
 from ftppool.crew import Begin, Crew, Note
 from ftppool.errors import FTPPoolError, TransferError
-from ftppool.events import BatchDone, FileDone, FileQueued
 from ftppool.inputs import Job
 from ftppool.logs import log
 from ftppool.plan import Plan
-from ftppool.progress import Meter, UnderWay
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.download import Fetch
 from ftppool.workers import launch
 
 if TYPE_CHECKING:
     from ftppool.journal import Journal
+    from ftppool.progress import Meter
 
 __all__ = ["Batch"]
 
@@ -75,7 +74,11 @@ class Batch:
         )
         self._journal = journal
         show = plan.progress
-        self._meter = None if show is None else Meter(show, pool.name, pool.stats, pool.trouble)
+        self._meter: Meter | None = None
+        if show is not None:
+            from ftppool.progress import Meter
+
+            self._meter = Meter(show, pool.name, pool.stats, pool.trouble)
         self._done = done
         self._held: list[list[File]] = [[] for _ in plan.last]
         self._too_early: FTPPoolError | None = None
@@ -267,6 +270,8 @@ class Batch:
                 self._found.popleft()
 
     def _tell_queued(self, job: File) -> None:
+        from ftppool.events import FileQueued
+
         self._pool.emit(
             FileQueued(pool=self._pool.name, source=job.label, remote=job.remote, size=job.size)
         )
@@ -283,6 +288,8 @@ class Batch:
         """Show how far it is, if anybody wants to see it and it is time."""
         meter = self._meter
         if meter is not None and meter.due:
+            from ftppool.progress import UnderWay
+
             tasks = [(task, task.item) for task in self._crew.tasks()]
             meter.show(
                 UnderWay(item.remote, task.moved, item.size)
@@ -331,7 +338,9 @@ class Batch:
         self._lost += not outcome.ok
         if self._meter is not None:
             self._meter.settled(job.index, outcome)
-        if self._pool.listening or outcome.status is Status.FAILED:
+        if self._pool.listening or (outcome.status is Status.FAILED and self._pool.heard):
+            from ftppool.events import FileDone
+
             self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
         if tell and self._plan.on_arrived is not None:
             self._call_back(self._plan.on_arrived, outcome)
@@ -378,7 +387,10 @@ class Batch:
             stats=self._pool.stats(),
             causes=tuple(causes),
         )
-        self._pool.emit(BatchDone(pool=self._pool.name, report=report))
+        if self._pool.heard:
+            from ftppool.events import BatchDone
+
+            self._pool.emit(BatchDone(pool=self._pool.name, report=report))
         if self._meter is not None:
             self._meter.end(report.outcomes)
         return report

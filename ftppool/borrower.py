@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ftppool.client import Cancel
 from ftppool.drivers.steps import Chains
 from ftppool.errors import FTPPoolError, PoolTimeout, RemoteRejected, TransferError
-from ftppool.events import Event
 from ftppool.lease import Lease
 from ftppool.retry import RetryPolicy
 from ftppool.stats import PoolStats
+
+if TYPE_CHECKING:
+    from ftppool.events import Event
 
 __all__ = ["Borrower", "Lender", "NoSession", "Stopped"]
 
@@ -22,7 +24,8 @@ class Lender(Protocol):
 
     name: str
     policy: RetryPolicy
-    listening: bool  # False: nobody wants events, which a busy batch may then save itself
+    listening: bool  # False: nobody wants an event for each file
+    heard: bool  # False: nobody wants any event
 
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""

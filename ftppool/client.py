@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 from weakref import ReferenceType
 
 from ftppool.bell import Bell
 from ftppool.drivers.base import Driver
-from ftppool.eventlog import log_event
-from ftppool.events import Event
 from ftppool.leaks import Stack, tell_leak
 from ftppool.lease import Grip
 from ftppool.ledger import Ledger
@@ -19,6 +18,9 @@ from ftppool.logs import log
 from ftppool.retry import RetryPolicy
 from ftppool.slots import State, Tenant, Totals
 from ftppool.stats import Holder, PoolStats
+
+if TYPE_CHECKING:
+    from ftppool.events import Event
 
 __all__ = ["Cancel", "Cancelled", "Client", "Estate", "holders_of", "snapshot"]
 
@@ -50,8 +52,15 @@ class Estate:
         """True if somebody wants to know of what happens all the time, at every lease and file."""
         return self.on_event is not None or log.isEnabledFor(logging.DEBUG)
 
+    @property
+    def heard(self) -> bool:
+        """True if anybody takes events at all: events cost their import only then."""
+        return self.on_event is not None or log.hasHandlers()
+
     def emit(self, event: Event) -> None:
         """Tell the log and the listener, whose errors are logged and go no further."""
+        from ftppool.eventlog import log_event
+
         log_event(event)
         if self.on_event is None:
             return
@@ -107,6 +116,11 @@ class Client(Tenant):
     def name(self) -> str:
         """The pool's name."""
         return self.estate.name
+
+    @property
+    def heard(self) -> bool:
+        """See :attr:`Estate.heard`."""
+        return self.estate.heard
 
     def emit(self, event: Event) -> None:
         """Tell the pool's listener."""

@@ -26,7 +26,6 @@ from ftppool.errors import (
     ServerBusy,
     TransferError,
 )
-from ftppool.events import FileProgress, FileStarted, Retrying
 from ftppool.inputs import EmptyDirectory, Job
 from ftppool.logs import log
 from ftppool.report import Outcome, Status
@@ -291,6 +290,8 @@ class Crew:
         task.attempts += 1
         task.moved = 0
         if isinstance(task.item, File) and self._pool.listening:
+            from ftppool.events import FileStarted
+
             self._pool.emit(
                 FileStarted(
                     pool=self._pool.name,
@@ -371,6 +372,8 @@ class Crew:
             task.moved = sent
             if not self._pool.listening:
                 return
+            from ftppool.events import FileProgress
+
             self._pool.emit(
                 FileProgress(
                     pool=self._pool.name,
@@ -399,15 +402,18 @@ class Crew:
         if task.failures >= policy.attempts:
             return False
         wait = file_delay(policy, max(1, task.failures))
-        self._pool.emit(
-            Retrying(
-                pool=self._pool.name,
-                remote=task.item.remote,
-                attempt=task.attempts,
-                wait=wait,
-                error=str(error),
+        if self._pool.heard:
+            from ftppool.events import Retrying
+
+            self._pool.emit(
+                Retrying(
+                    pool=self._pool.name,
+                    remote=task.item.remote,
+                    attempt=task.attempts,
+                    wait=wait,
+                    error=str(error),
+                )
             )
-        )
         self.backlog.put_back(task, wait)
         return True
 

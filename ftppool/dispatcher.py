@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from ftppool.board import Board, client_of
 from ftppool.client import Client
-from ftppool.events import LeakSuspected, LeaseLost
 from ftppool.leaks import tell_leak, tell_suspicion
 from ftppool.lease import Grip
 from ftppool.logs import log
@@ -188,6 +187,8 @@ class Dispatcher:
                 self.orphans.append(client)
 
     def _tell_lost(self, client: Client, grip: Grip) -> None:
+        from ftppool.events import LeaseLost
+
         address = str(self._board.address)
         holder = grip.holder(time.monotonic())
         client.totals.leaked += 1  # only this thread does that
@@ -220,6 +221,8 @@ class Dispatcher:
     def _tell(self, suspects: list[tuple[Client, Grip]], now: float) -> None:
         address = str(self._board.address)
         for client, grip in suspects:
+            from ftppool.events import LeakSuspected
+
             grip.told = True
             holder = grip.holder(now)
             client.totals.leaked += 1

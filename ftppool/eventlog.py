@@ -30,14 +30,16 @@ __all__ = ["log_event"]
 def log_event(event: Event) -> None:
     """Write an event down at the level that :mod:`ftppool.logs` names.
 
-    Leaks are told with their stacks elsewhere; progress is not logged.
+    Leaks are told with their stacks elsewhere; progress is not logged. Nothing is written where
+    nobody has set up logging: Python would print warnings and errors on stderr, and what they say
+    is in the report or in an exception.
     """
     level = _LEVELS.get(type(event), logging.NOTSET)
     if isinstance(event, FileDone) and event.outcome.status is Status.FAILED:
         level = logging.ERROR
     elif isinstance(event, ConnectFailed) and event.wait:
         level = logging.WARNING
-    if level and log.isEnabledFor(level):
+    if level and log.isEnabledFor(level) and log.hasHandlers():
         _session(event, level) if hasattr(event, "address") else _file(event, level)
 
 
@@ -72,7 +74,7 @@ def _session(event: Event, level: int) -> None:
             seconds = event.elapsed
             words = f"a session to {address} was opened in {seconds:.2f} s"
         case SessionRefused():
-            wait, reply = event.wait, event.reply
+            wait, reply = event.wait, event.reply.replace("\n", " / ")
             words = f"{address} refuses more connections, next try in {wait:.1f} s: {reply}"
         case ConnectFailed():
             wait = event.wait

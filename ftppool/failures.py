@@ -6,7 +6,6 @@ import copy
 from datetime import datetime
 
 from ftppool.drivers.base import Address
-from ftppool.drivers.replies import legible
 from ftppool.errors import (
     AuthError,
     ConnectError,
@@ -19,6 +18,7 @@ from ftppool.errors import (
 from ftppool.lessons import Ban
 from ftppool.refusals import Kind, Reply, Verdict
 from ftppool.stats import Holder
+from ftppool.words import legible
 
 __all__ = [
     "banned",

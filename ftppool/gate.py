@@ -20,13 +20,6 @@ from ftppool.deadlock import deadlocked
 from ftppool.dispatcher import Dispatcher
 from ftppool.drivers.base import Address, PlaceRefused, Wire, drop
 from ftppool.errors import FTPPoolError
-from ftppool.events import (
-    LeakResolved,
-    SessionLent,
-    SessionReturned,
-    SlotWaitFailed,
-    SlotWaiting,
-)
 from ftppool.failures import (
     gave_up,
     held_elsewhere,
@@ -102,6 +95,8 @@ class Gate:
         try:
             self._borrow(lease, client, timeout, threads, cancel)
             if client.listening:
+                from ftppool.events import SessionLent
+
                 waited = lease.grip.since - now
                 client.emit(SessionLent(pool=client.name, address=self._name, waited=waited))
         except (FTPPoolError, Cancelled) as error:
@@ -138,6 +133,8 @@ class Gate:
             if alive and not client.closed:
                 return
         if client.listening:
+            from ftppool.events import SlotWaiting
+
             ahead = len(self._ledger.waiters)
             client.emit(SlotWaiting(pool=client.name, address=self._name, ahead=ahead))
         waiter = BelledWaiter(client, threads, now)
@@ -295,6 +292,8 @@ class Gate:
         if grip.told:
             self._tell_resolved(client, grip, now - grip.since)
         if held and client.listening:
+            from ftppool.events import SessionReturned
+
             used = now - grip.since
             client.emit(
                 SessionReturned(pool=client.name, address=self._name, used=used, kept=not doom)
@@ -302,11 +301,15 @@ class Gate:
         return held
 
     def _tell_failed(self, client: Client, waited: float, error: FTPPoolError) -> None:
+        from ftppool.events import SlotWaitFailed
+
         client.emit(
             SlotWaitFailed(pool=client.name, address=self._name, waited=waited, error=str(error))
         )
 
     def _tell_resolved(self, client: Client, grip: Grip, age: float) -> None:
+        from ftppool.events import LeakResolved
+
         log.warning(
             "ftppool: the session to %s that %s had for long came back after %.1f s",
             self.address, grip.task.name, age,

@@ -20,7 +20,8 @@ formatter needs no parsing. None of them ever holds a password.
 
 Levels: DEBUG for each lease, transfer and slot; INFO for each session opened, refused and ended,
 and for each batch; WARNING for each retry and each leak, and for what somebody should look at;
-ERROR for each file that was given up, and for callbacks that fail.
+ERROR for each file that was given up, and for callbacks that fail. Records of events are only made
+where logging has been set up, so that a script that has not done so prints none on stderr.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from typing_extensions import override
+
+from ftppool.words import escaped
 
 __all__ = ["FIELDS", "log"]
 
@@ -49,8 +52,20 @@ class _Fielded(logging.LoggerAdapter[logging.Logger]):
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {name: kwargs.pop(field, None) for field, name in _NAMES.items()}
+        kwargs["extra"] = {name: _fit(kwargs.pop(field, None)) for field, name in _NAMES.items()}
+        # The caller is behind log(), below.
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         return msg, kwargs
+
+    @override
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if self.isEnabledFor(level):
+            super().log(level, msg, *map(_fit, args), **kwargs)
+
+
+def _fit(value: object) -> object:
+    """Names and a server's words may hold what no file of a log can, or what hides a line of it."""
+    return escaped(str(value)) if isinstance(value, str | Exception) else value
 
 
 log: logging.LoggerAdapter[logging.Logger] = _Fielded(logging.getLogger("ftppool"), {})

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from ftppool.events import Event
 from ftppool.inputs import Input
 from ftppool.options import PoolOptions, check_options
 from ftppool.patterns import Patterns
 from ftppool.pool import FTPPool
-from ftppool.progress import Progress
 from ftppool.report import BatchReport, Outcome
 from ftppool.target import Target
 from ftppool.transfer.options import Conflict, Verify
+
+if TYPE_CHECKING:
+    from ftppool.events import Event
+    from ftppool.progress import Progress
 
 __all__ = ["upload_batch"]
 

@@ -13,14 +13,6 @@ from ftppool.board import Board, client_of
 from ftppool.client import Client, snapshot
 from ftppool.drivers.base import OpenFailed, Wire, shut_down
 from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
-from ftppool.events import (
-    ConnectFailed,
-    SessionClosed,
-    SessionOpened,
-    SessionOpening,
-    SessionRefused,
-    SessionSettled,
-)
 from ftppool.failures import banned, open_error
 from ftppool.lessons import Ban, Lesson, Lessons
 from ftppool.limits.base import Denied, Limiter, Permit
@@ -117,6 +109,8 @@ class Opener:
             return
         self.permits[slot] = permit
         if client.listening:
+            from ftppool.events import SessionOpening
+
             client.emit(SessionOpening(pool=client.name, address=self._address))
         wire = client.driver.open(self.board.address, _Watch(self, slot))
         try:
@@ -132,7 +126,12 @@ class Opener:
             if slot.session is not wire:
                 wire.end()
             raise
-        client.emit(SessionOpened(pool=client.name, address=self._address, elapsed=now - started))
+        if client.heard:
+            from ftppool.events import SessionOpened
+
+            client.emit(
+                SessionOpened(pool=client.name, address=self._address, elapsed=now - started)
+            )
 
     # -- what the server teaches -------------------------------------------------------------------
 
@@ -296,6 +295,10 @@ class Opener:
     def _tell_failure(
         self, client: Client, verdict: Verdict, error: FTPPoolError, wait: float
     ) -> None:
+        if not client.heard:
+            return
+        from ftppool.events import ConnectFailed, SessionRefused
+
         if verdict.kind is Kind.BUSY:
             with self.board.lock:
                 effective = snapshot(self.board.ledger, client).effective
@@ -323,7 +326,10 @@ class Opener:
         finally:
             with self.board.lock:
                 self.board.ledger.closed(slot, time.monotonic(), politely=politely)
-        client.emit(SessionClosed(pool=client.name, address=self._address, politely=politely))
+        if client.heard:
+            from ftppool.events import SessionClosed
+
+            client.emit(SessionClosed(pool=client.name, address=self._address, politely=politely))
 
     def let_go(self, slots: list[Slot]) -> None:
         """Give back the permits of slots that are free again, then let the ledger forget them."""
@@ -341,6 +347,8 @@ class Opener:
             ledger.freed = [slot for slot in ledger.freed if slot not in slots]
         for client in map(client_of, slots):
             if client.listening:
+                from ftppool.events import SessionSettled
+
                 client.emit(SessionSettled(pool=client.name, address=self._address))
 
     def leave_lines(self) -> None:

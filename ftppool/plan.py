@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ftppool.errors import ConfigError
 from ftppool.options import check_positive, check_seconds
 from ftppool.patterns import Globs, Patterns, patterns_of
-from ftppool.progress import Show
 from ftppool.report import Outcome
+
+if TYPE_CHECKING:
+    from ftppool.progress import Show
 
 __all__ = ["BatchOptions", "Plan", "plan_of"]
 

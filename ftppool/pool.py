@@ -24,7 +24,6 @@ from ftppool.downloads import (
 from ftppool.drivers.base import FileOps, Timeouts
 from ftppool.drivers.choice import driver_of
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
-from ftppool.events import Event
 from ftppool.gate import Gate, gate_for
 from ftppool.inputs import Input, Job, Source, jobs
 from ftppool.leaks import stack_here
@@ -56,6 +55,8 @@ from ftppool.workers import this_thread
 
 if TYPE_CHECKING:
     import paramiko
+
+    from ftppool.events import Event
 
 __all__ = ["FTPPool"]
 
@@ -616,6 +617,7 @@ class _Lender:
         self.resolve = pool._target.resolve
         self.emit = pool._estate.emit
         self.listening = pool._estate.listening
+        self.heard = pool._estate.heard
         self.stats = pool.stats
         self.trouble = pool._trouble
 

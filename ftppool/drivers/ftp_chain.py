@@ -26,10 +26,11 @@ from ftppool.bucket import Bucket
 from ftppool.drivers.base import reset
 from ftppool.drivers.data import Flow, ready
 from ftppool.drivers.ftp_lease import Control, DataSocket, LeasedFTP
-from ftppool.drivers.replies import legible, parse_epsv, parse_number, parse_pasv
+from ftppool.drivers.replies import parse_epsv, parse_number, parse_pasv
 from ftppool.drivers.steps import NotGrouped, Start, Tail
 from ftppool.errors import FTPPoolError, VerifyError
 from ftppool.refusals import Phase
+from ftppool.words import legible
 
 __all__ = ["NO_SUCH_COMMAND", "SLOWEST_COMMIT", "Chain", "date_command"]
 

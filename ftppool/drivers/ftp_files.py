@@ -17,7 +17,7 @@ from ftppool.drivers.data import Flow
 from ftppool.drivers.ftp_chain import NO_SUCH_COMMAND, SLOWEST_COMMIT, Chain
 from ftppool.drivers.ftp_extras import FTPExtras, parse_time
 from ftppool.drivers.ftp_lease import LONGEST_LISTING, LeasedFTP
-from ftppool.drivers.replies import LONGEST_LINE, decode, legible, parse_number
+from ftppool.drivers.replies import LONGEST_LINE, decode, parse_number
 from ftppool.drivers.steps import Start, Tail
 from ftppool.errors import (
     ConfigError,
@@ -28,6 +28,7 @@ from ftppool.errors import (
     TransferError,
 )
 from ftppool.refusals import Kind, Phase, Reply, classify
+from ftppool.words import legible
 
 __all__ = ["FTPFiles"]
 

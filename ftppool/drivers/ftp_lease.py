@@ -16,15 +16,9 @@ from typing_extensions import override
 
 from ftppool.drivers.base import break_off, reset, wait_for
 from ftppool.drivers.known import Known
-from ftppool.drivers.replies import (
-    BIGGEST,
-    ReplyReader,
-    check_announcement,
-    legible,
-    parse_epsv,
-    parse_pasv,
-)
+from ftppool.drivers.replies import BIGGEST, ReplyReader, check_announcement, parse_epsv, parse_pasv
 from ftppool.errors import ConfigError, LeaseReturned
+from ftppool.words import legible
 
 if TYPE_CHECKING:
     from ftppool.drivers.tls import TLSState

@@ -14,8 +14,10 @@ import ssl
 import time
 from ftplib import error_proto
 
+from ftppool.words import legible
+
 __all__ = ["BIGGEST", "LONGEST_LINE", "LONGEST_REPLY", "ReplyReader"]
-__all__ += ["check_announcement", "decode", "legible", "parse_epsv", "parse_number", "parse_pasv"]
+__all__ += ["check_announcement", "decode", "parse_epsv", "parse_number", "parse_pasv"]
 
 CHUNK = 8192
 LITTLE_MORE = 1.001
@@ -25,8 +27,6 @@ LONGEST_REPLY = 1 << 20
 """Bytes of one reply with all its lines; FEAT and STAT answer with a few thousand."""
 SHOWN = 200
 """Characters of a reply that makes no sense that an error shows."""
-PAGE = 2000
-"""Characters of a server's words that an error shows."""
 BIGGEST = 10**19
 """Bytes that no file can have."""
 
@@ -261,22 +261,3 @@ def check_announcement(reply: str) -> None:
 def _odd(words: str) -> error_proto:
     """What is no reply at all, in words that may be shown."""
     return error_proto(legible(words))
-
-
-def legible(words: str) -> str:
-    """Return a server's words as they may go to a terminal or a log, and no longer than a page.
-
-    Line ends stay; other control characters, and bytes that are no text, become escapes.
-    """
-    if len(words) > PAGE:
-        words = f"{words[: PAGE // 2]} … {words[-PAGE // 2 :]}"  # the verdict may be the last line
-    return "".join(
-        char if char.isprintable() or char in "\n\u00a0\u202f" else _escape(ord(char))
-        for char in words
-    )
-
-
-def _escape(number: int) -> str:
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that the encoding does not have
-        return f"\\x{number - 0xDC00:02x}"
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"

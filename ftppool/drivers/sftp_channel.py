@@ -17,8 +17,8 @@ from typing import Any, cast
 import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
-from ftppool.drivers.replies import legible
 from ftppool.drivers.sftp_stream import Stream
+from ftppool.words import legible
 
 __all__ = ["Packet", "Refused", "SFTPChannel", "open_channel", "string"]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from ftppool.drivers.base import reset, wait_for
-from ftppool.drivers.replies import legible
 from ftppool.errors import ConfigError, TLSError
 from ftppool.logs import log
 from ftppool.target import Target
 from ftppool.tlsconfig import TLSConfig
+from ftppool.words import legible
 
 __all__ = ["TLSPolicy", "TLSState", "clear_text", "is_verdict", "says_nothing"]
 

@@ -221,7 +221,10 @@ class _Collector(logging.Handler):
         self._found = found
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._found.append(f"logged: {record.getMessage()}")
+        if (
+            getattr(record, "ftppool_event", None) is None
+        ):  # an event's is an outcome as it should be
+            self._found.append(f"logged: {record.getMessage()}")
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from ftppool import (
     TransferError,
 )
 from ftppool.drivers import ftp_files, ftp_lease, replies
-from ftppool.drivers.replies import ReplyReader, legible, parse_epsv, parse_pasv
+from ftppool.drivers.replies import ReplyReader, parse_epsv, parse_pasv
+from ftppool.words import legible
 from tests.hostile.running import Hostile, pool_for
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -130,3 +132,32 @@ def test_a_record_that_says_nothing_has_all_fields_too(caplog: pytest.LogCapture
     (record,) = caplog.records
     assert [getattr(record, f"ftppool_{name}") for name in FIELDS] == [None] * len(FIELDS)
     assert record.funcName == "test_a_record_that_says_nothing_has_all_fields_too"
+
+
+def test_what_no_log_file_can_hold_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    name = "a\x1b[2J\udcff\ud800"
+    log_event(events.Retrying(pool="p", remote=name, attempt=1, wait=0.5, error=f"550 {name}"))
+    log.warning("ftppool: %s: %s", name, RemoteRejected(name))
+    for record in caplog.records:
+        assert record.getMessage().count(r"a\x1b[2J\xff\ud800") == 2
+        assert record.getMessage().isprintable()
+    assert caplog.records[0].ftppool_remote == r"a\x1b[2J\xff\ud800"  # type: ignore[attr-defined]  # a field of ours
+
+
+@pytest.mark.parametrize(
+    ("set_up", "printed"),
+    [("", ""), ("logging.basicConfig()", "ERROR:ftppool:ftppool: in/x failed: x: 550 no\n")],
+)
+def test_a_script_that_has_set_up_no_logging_gets_no_line_for_an_event(
+    set_up: str, printed: str
+) -> None:
+    script = f"""
+import logging
+from tests.unit.test_logs import Status, events, log_event, outcome
+{set_up}
+log_event(events.FileDone(pool="p", outcome=outcome(Status.FAILED)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stderr == printed

@@ -42,7 +42,7 @@ def pure_ftpd(folder: Path, settings: dict[str, str], *switches: str) -> Iterato
     for new in (home, conf):
         new.mkdir()
     home.chmod(0o777)
-    ports = claim_ports(None)
+    ports = claim_ports()
     for name, value in ({"Bind": f"{HOST},{ports.listen}"} | settings).items():
         (conf / name).write_text(f"{value}\n")
     program, unshare = install.find("pure-ftpd"), shutil.which("unshare")

@@ -33,9 +33,9 @@ def test_a_server_that_is_restarted_in_mid_batch_costs_no_file(
     def restart() -> None:
         while len(names(before)) < 10:
             time.sleep(0.005)
-        before.stop()
+        before.stop(keep_ports=True)
         time.sleep(0.2)
-        after.append(start(kind, port=before.port, root=before.home))
+        after.append(start(kind, ports=before.ports, root=before.home))
 
     thread = threading.Thread(target=restart)
     thread.start()

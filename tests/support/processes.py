@@ -43,8 +43,8 @@ class Ports:
         return self.listen + 1, self.listen + _BLOCK - 2
 
 
-def claim_ports(listen: int | None = None) -> Ports:
-    """Claim a block of loopback ports for one server; that of a stopped one's listener, if given.
+def claim_ports() -> Ports:
+    """Claim a block of loopback ports for one server.
 
     A port had by binding port 0 can be lost to any process before the server binds it, and
     passive ports cannot be had that way at all. So the machine's test servers share blocks
@@ -52,8 +52,6 @@ def claim_ports(listen: int | None = None) -> Ports:
     """
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
     blocks = list(range(_FIRST_PORT, int(ephemeral) - _BLOCK, _BLOCK))
-    if listen is not None:
-        blocks = [listen - 1]
     for base in random.SystemRandom().sample(blocks, len(blocks)):
         claim = socket.socket()
         try:

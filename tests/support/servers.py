@@ -21,7 +21,7 @@ from typing import Any, Self
 from . import asyncsshd, certificates, openssh, proftpd, pureftpd, pyftpd, vsftpd
 from .backend import HOST, PASSWORD, Backend, Spec
 from .census import Census
-from .processes import claim_ports, connections_to
+from .processes import Ports, claim_ports, connections_to
 
 _KINDS: dict[str, tuple[Callable[[], str | None], Callable[[Spec], Backend]]] = {
     "vsftpd": (vsftpd.available, vsftpd.Vsftpd),
@@ -52,6 +52,7 @@ class Server:
     home: Path
     """Where uploaded files land."""
     backend: Backend
+    ports: Ports
     scheme: str = "ftp"
     host: str = HOST
     password: str = PASSWORD
@@ -119,9 +120,17 @@ class Server:
         self.wait_for(lambda census: not connections_to(self.port), timeout)
         return self.wait_for(lambda census: census.held == 0, deadline - time.monotonic())
 
-    def stop(self) -> None:
-        """End the server and all its processes; a second call does nothing."""
-        self.backend.stop()
+    def stop(self, *, keep_ports: bool = False) -> None:
+        """End the server and all its processes; a second call does nothing.
+
+        Args:
+            keep_ports: Let nobody else have its ports: they are for its successor.
+        """
+        try:
+            self.backend.stop()
+        finally:
+            if not keep_ports:
+                self.ports.claim.close()
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +159,7 @@ def start(
     options: Mapping[str, Any] | None = None,
     certificate: Path | None = None,
     small_disk: str | None = None,
-    port: int | None = None,
+    ports: Ports | None = None,
     quiet: bool = False,
 ) -> Server:
     """Start a server and return it listening.
@@ -167,14 +176,14 @@ def start(
         options: What the kind's class says.
         certificate: PEM file with certificate and key.
         small_disk: For root: see `Spec`.
-        port: That of a server which has been stopped.
+        ports: Those of a server which was stopped and has kept them; None for new ones.
         quiet: No logs and no sampling, for benchmarks; the census knows little then.
 
     Raises:
         ChildError: it did not start.
     """
     root.mkdir(parents=True, exist_ok=True)
-    ports = claim_ports(port)
+    ports = ports or claim_ports()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=workdir.resolve()))
@@ -186,6 +195,7 @@ def start(
             certificate, tls == "implicit", quiet, small_disk,
         )  # fmt: skip
         scheme = "sftp" if "ssh" in kind else _SCHEMES[tls]
-        return Server(kind, root, _KINDS[kind][1](spec), scheme)
-    finally:
-        ports.claim.close()  # the server's supervisor has a copy
+        return Server(kind, root, _KINDS[kind][1](spec), ports, scheme)
+    except BaseException:
+        ports.claim.close()
+        raise

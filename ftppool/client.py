@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -54,8 +55,15 @@ class Estate:
 
     @property
     def heard(self) -> bool:
-        """True if anybody takes events at all: events cost their import only then."""
-        return self.on_event is not None or log.hasHandlers()
+        """True if anybody takes events at all; then they can be made in any thread.
+
+        They are imported only now, in the thread of who uses the pool: a fork while another thread
+        imports leaves the child with a module that it can never import.
+        """
+        heard = self.on_event is not None or log.hasHandlers()
+        if heard:
+            importlib.import_module("ftppool.eventlog")
+        return heard
 
     def emit(self, event: Event) -> None:
         """Tell the log and the listener, whose errors are logged and go no further."""
@@ -95,6 +103,7 @@ class Client(Tenant):
         alternatives: True while the server's name has other addresses that were not tried yet; a
             failed connect is then not repeated here.
         listening: What :attr:`Estate.listening` was when last asked: each lease asks this one.
+        heard: The same of :attr:`Estate.heard`.
         broken_off: True once its opens have no more time: none of them may go on.
         done: Rung whenever something of this pool may have ended.
         relieve: Called, without any lock, by a borrower who has waited for a while.
@@ -108,6 +117,7 @@ class Client(Tenant):
     check_after_idle: float
     alternatives: bool = False
     listening: bool = False
+    heard: bool = False
     broken_off: bool = False
     done: Bell = field(default_factory=Bell)
     relieve: Callable[[], object] = lambda: None
@@ -116,11 +126,6 @@ class Client(Tenant):
     def name(self) -> str:
         """The pool's name."""
         return self.estate.name
-
-    @property
-    def heard(self) -> bool:
-        """See :attr:`Estate.heard`."""
-        return self.estate.heard
 
     def emit(self, event: Event) -> None:
         """Tell the pool's listener."""

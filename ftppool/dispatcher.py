@@ -187,8 +187,6 @@ class Dispatcher:
                 self.orphans.append(client)
 
     def _tell_lost(self, client: Client, grip: Grip) -> None:
-        from ftppool.events import LeaseLost
-
         address = str(self._board.address)
         holder = grip.holder(time.monotonic())
         client.totals.leaked += 1  # only this thread does that
@@ -198,15 +196,18 @@ class Dispatcher:
             grip.stack,
             event="LeaseLost", pool=client.name, address=address, seconds=holder.age,
         )  # fmt: skip
-        client.emit(
-            LeaseLost(
-                pool=client.name,
-                address=address,
-                age=holder.age,
-                thread=holder.thread,
-                where=holder.where,
+        if client.heard:
+            from ftppool.events import LeaseLost
+
+            client.emit(
+                LeaseLost(
+                    pool=client.name,
+                    address=address,
+                    age=holder.age,
+                    thread=holder.thread,
+                    where=holder.where,
+                )
             )
-        )
 
     def _suspects(self, now: float) -> list[tuple[Client, Grip]]:
         """Find leases that are out for very long, and whose they are. Needs the lock."""
@@ -221,8 +222,6 @@ class Dispatcher:
     def _tell(self, suspects: list[tuple[Client, Grip]], now: float) -> None:
         address = str(self._board.address)
         for client, grip in suspects:
-            from ftppool.events import LeakSuspected
-
             grip.told = True
             holder = grip.holder(now)
             client.totals.leaked += 1
@@ -232,15 +231,18 @@ class Dispatcher:
                 grip.stack,
                 event="LeakSuspected", pool=client.name, address=address, seconds=holder.age,
             )  # fmt: skip
-            client.emit(
-                LeakSuspected(
-                    pool=client.name,
-                    address=address,
-                    age=holder.age,
-                    thread=holder.thread,
-                    where=holder.where,
+            if client.heard:
+                from ftppool.events import LeakSuspected
+
+                client.emit(
+                    LeakSuspected(
+                        pool=client.name,
+                        address=address,
+                        age=holder.age,
+                        thread=holder.thread,
+                        where=holder.where,
+                    )
                 )
-            )
 
     # -- other processes ---------------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class Gate:
     def attach(self, client: Client) -> None:
         """Let a pool in; its cap counts from now on while it holds or waits."""
         client.listening = client.estate.listening
+        client.heard = client.heard or client.estate.heard
         with self._lock:
             self._board.clients.add(client)
             self._dispatcher.start()
@@ -308,16 +309,17 @@ class Gate:
         )
 
     def _tell_resolved(self, client: Client, grip: Grip, age: float) -> None:
-        from ftppool.events import LeakResolved
-
         log.warning(
             "ftppool: the session to %s that %s had for long came back after %.1f s",
             self.address, grip.task.name, age,
             event="LeakResolved", pool=client.name, address=self._name, seconds=age,
         )  # fmt: skip
-        client.emit(
-            LeakResolved(pool=client.name, address=self._name, age=age, thread=grip.task.name)
-        )
+        if client.heard:
+            from ftppool.events import LeakResolved
+
+            client.emit(
+                LeakResolved(pool=client.name, address=self._name, age=age, thread=grip.task.name)
+            )
 
     def _reclaim(self, grip: Grip) -> Client | None:
         """End what a lost lease held, of the pool returned; None if it held nothing (any more)."""

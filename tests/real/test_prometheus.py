@@ -297,29 +297,3 @@ def test_promtool_takes_the_names(ftp: Server, metrics: PoolMetrics) -> None:
         pool.upload_batch([(b"x", "x")])
         text = prometheus_client.generate_latest(metrics.registry).decode()
     run("check", "metrics", stdin=text)
-
-
-def test_the_pages_examples_run(
-    ftp: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_bytes(b"jpg")
-    (tmp_path / "report.csv").write_text("1;2\n")
-    code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(code) == 5
-    scope: dict[str, object] = {}
-    replacements = {
-        "ftp://user@host/inbox": f"{ftp.url}/inbox",
-        "/var/lib/node_exporter": str(tmp_path),
-        # What would go on after the test.
-        "prometheus_client.start_http_server(9109)": "pool.close()",
-        "log.addHandler(handler)": "handler.close()",
-        "registry=prometheus_client.REGISTRY": "",
-    }
-    for text in code:
-        for ours, theirs in replacements.items():
-            text = text.replace(ours, theirs)  # noqa: PLW2901 - step by step
-        exec(compile(text, str(PAGE), "exec"), scope)
-    assert (tmp_path / "ftppool_nightly.prom").exists()
-    assert (ftp.home / "inbox" / "report.csv").exists()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ftppool.cli.doctor.machine import OPEN, Connection, Files, Machine, Process
 from ftppool.cli.doctor.slotview import SlotView, slot_views, split
+from ftppool.limits.slotfiles import Record
 
 __all__ = ["FTP_PORTS", "ClientView", "Scope", "Usage", "look", "shown"]
 
@@ -114,10 +115,11 @@ class _Tally:
 
 def look(machine: Machine, scope: Scope) -> ClientView:
     """Look at the connections, their processes and the slot files. Connects to nothing."""
-    views = [view for view in slot_views(scope.ips) if scope.port in (None, split(view.address)[1])]
-    ports = scope.ports | {split(view.address)[1] for view in views}
+    before = _slots(scope)
+    ports = scope.ports | {split(view.address)[1] for view in before}
     control, data = _sort(machine.connections(), scope.ips, ports)
     control, data = _sort(machine.holders([*control, *data]), scope.ips, ports)
+    views = _slots(scope)
     tallies: dict[tuple[int | None, str, str], _Tally] = defaultdict(_Tally)
     for one in control:
         tally = tallies[one.pid, one.owner or "", shown(one.remote)]
@@ -127,7 +129,8 @@ def look(machine: Machine, scope: Scope) -> ClientView:
         _add_data(tallies, one)
     processes = {pid: machine.process(pid) for pid, _, _ in tallies if pid is not None}
     usages = [
-        _usage(tally, pid, server, processes, views) for (pid, _, server), tally in tallies.items()
+        _usage(tally, pid, server, processes, (before, views))
+        for (pid, _, server), tally in tallies.items()
     ]
     usages.sort(key=lambda usage: (-usage.open, usage.server, usage.pid or 0))
     return ClientView(
@@ -137,6 +140,10 @@ def look(machine: Machine, scope: Scope) -> ClientView:
         me=machine.process(os.getpid()),
         files=machine.files(),
     )
+
+
+def _slots(scope: Scope) -> list[SlotView]:
+    return [view for view in slot_views(scope.ips) if scope.port in (None, split(view.address)[1])]
 
 
 def shown(end: tuple[str, int]) -> str:
@@ -177,15 +184,11 @@ def _usage(
     pid: int | None,
     server: str,
     processes: Mapping[int, Process | None],
-    views: Iterable[SlotView],
+    slots: tuple[Iterable[SlotView], Iterable[SlotView]],
 ) -> Usage:
-    ours = [
-        record
-        for view in views
-        if view.address == server
-        for record in view.held
-        if pid is not None and record.pid == pid
-    ]
+    # A slot is taken before its connection is made and given back after that has ended: of a look
+    # before and one after that at the connections one has seen it.
+    ours = max((_held_by(pid, server, views) for views in slots), key=len)
     return Usage(
         server=server,
         pid=pid,
@@ -196,6 +199,16 @@ def _usage(
         slots=len(ours),
         oldest=min((record.since for record in ours), default=None),
     )
+
+
+def _held_by(pid: int | None, server: str, views: Iterable[SlotView]) -> list[Record]:
+    return [
+        record
+        for view in views
+        if view.address == server
+        for record in view.held
+        if pid is not None and record.pid == pid
+    ]
 
 
 def _taught(view: SlotView) -> bool:

@@ -17,10 +17,10 @@ from ftppool.cli import connect
 from ftppool.cli.args import Options
 from ftppool.cli.credentials import source_of
 from ftppool.cli.exits import Exit, one_line
-from ftppool.cli.screen import Screen
 from ftppool.cli.voice import Voice, logged
 from ftppool.events import Event, SessionOpened
 from ftppool.pool import FTPPool
+from ftppool.screen import Screen
 from ftppool.target import Target
 
 __all__ = ["run"]

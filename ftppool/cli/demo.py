@@ -15,9 +15,9 @@ from ftppool.cli.demo_host import HOST, LIMIT, LOGIN, PASSWORD, REPLY, Host, See
 from ftppool.cli.demo_naive import THREADS, ByHand
 from ftppool.cli.exits import Exit, Terminated, one_line
 from ftppool.cli.progress import Follower, Tally
-from ftppool.cli.screen import Screen, size
 from ftppool.oneshot import upload_batch
 from ftppool.report import BatchReport
+from ftppool.screen import Screen, size
 
 __all__ = ["run"]
 

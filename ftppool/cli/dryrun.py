@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from ftppool.cli.args import Options
 from ftppool.cli.exits import Exit, one_line
 from ftppool.cli.reportfile import JsonLines
-from ftppool.cli.screen import Screen, amount, size
 from ftppool.cli.voice import Voice
 from ftppool.downloads import Wanted
 from ftppool.inputs import EmptyDirectory, Input, Inputs
 from ftppool.options import PoolOptions
 from ftppool.patterns import Globs, patterns_of
 from ftppool.pool import FTPPool
+from ftppool.screen import Screen, amount, size
 from ftppool.session import Session
 from ftppool.target import Target, join
 

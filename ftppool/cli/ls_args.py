@@ -47,9 +47,9 @@ def run(options: Options) -> int:
     """
     from ftppool.cli import connect
     from ftppool.cli.exits import Exit
-    from ftppool.cli.screen import Screen
     from ftppool.cli.voice import Voice, logged
     from ftppool.pool import FTPPool
+    from ftppool.screen import Screen
 
     place = connect.place_of(options, options.dest)
     pool_options = connect.pool_options(options, place.target)

@@ -11,7 +11,6 @@ from ftppool.cli import lockfile, reportfile
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
 from ftppool.cli.progress import Follower, Tally
-from ftppool.cli.screen import Screen, amount, size
 from ftppool.cli.voice import Voice, logged
 from ftppool.display import Display, summary
 from ftppool.errors import AuthError, ConfigError, FTPPoolError, TransferError
@@ -25,6 +24,7 @@ from ftppool.events import (
     SessionRefused,
 )
 from ftppool.report import BatchReport, Outcome, Status
+from ftppool.screen import Screen, amount, size
 from ftppool.target import Target
 
 __all__ = ["Run", "Watchers", "move"]

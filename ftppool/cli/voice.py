@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from ftppool.cli.args import Options
 from ftppool.cli.exits import one_line
-from ftppool.cli.screen import Screen
+from ftppool.screen import Screen
 
 __all__ = ["Voice", "line_of", "logged"]
 

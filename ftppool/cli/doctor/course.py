@@ -22,8 +22,8 @@ from ftppool.cli.doctor.paper import Paper
 from ftppool.cli.doctor.schema import client_json, document
 from ftppool.cli.doctor.verdicts import judge
 from ftppool.cli.exits import Exit
-from ftppool.cli.screen import Screen
 from ftppool.errors import ConfigError
+from ftppool.screen import Screen
 from ftppool.sshconfig import SSHConfig
 from ftppool.target import Target
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ftppool.cli.doctor.findings import Finding, Weight
-from ftppool.cli.screen import Screen
+from ftppool.screen import Screen
 
 __all__ = ["Paper", "age", "moment"]
 

@@ -15,12 +15,12 @@ from ftppool.cli.doctor.findings import Finding, Weight
 from ftppool.cli.doctor.paper import Paper
 from ftppool.cli.doctor.probe import AGAIN, CapResult, Prober, Unreachable
 from ftppool.cli.exits import Exit, code_of, one_line
-from ftppool.cli.screen import amount
 from ftppool.cli.settings import Level
 from ftppool.drivers.base import Timeouts
 from ftppool.drivers.choice import driver_of
 from ftppool.errors import AuthError, FTPPoolError, ServerBusy
 from ftppool.limits.choice import limiter_of
+from ftppool.screen import amount
 from ftppool.target import Target
 
 __all__ = ["run"]

@@ -16,8 +16,8 @@ from ftppool.cli.doctor.schema import document, files_json, process_json
 from ftppool.cli.doctor.server import Daemon, ServerView, look
 from ftppool.cli.doctor.serververdicts import judge
 from ftppool.cli.doctor.settings import Configuration, Setting
-from ftppool.cli.screen import Screen, amount, size
 from ftppool.cli.settings import Level
+from ftppool.screen import Screen, amount, size
 
 __all__ = ["run"]
 

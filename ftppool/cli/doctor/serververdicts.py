@@ -10,7 +10,7 @@ from ftppool.cli.doctor.findings import Finding, Weight, worst_first
 from ftppool.cli.doctor.server import Daemon, ServerView
 from ftppool.cli.doctor.settings import Configuration
 from ftppool.cli.doctor.verdicts import NEARLY, system_files
-from ftppool.cli.screen import amount
+from ftppool.screen import amount
 
 __all__ = ["judge"]
 

@@ -12,7 +12,7 @@ from ftppool.cli.doctor.findings import Finding, Weight, worst_first
 from ftppool.cli.doctor.machine import Process
 from ftppool.cli.doctor.slotview import SlotView
 from ftppool.cli.exits import one_line
-from ftppool.cli.screen import amount
+from ftppool.screen import amount
 
 __all__ = ["MANY", "NEARLY", "judge", "system_files"]
 

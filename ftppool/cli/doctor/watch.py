@@ -20,7 +20,7 @@ from ftppool.cli.doctor.paper import Paper, age
 from ftppool.cli.doctor.schema import document, process_json
 from ftppool.cli.doctor.verdicts import judge
 from ftppool.cli.exits import Terminated
-from ftppool.cli.screen import Screen, amount
+from ftppool.screen import Screen, amount
 
 __all__ = ["run"]
 

@@ -23,6 +23,8 @@ CAP = 3
 THREADS = 3
 ENOUGH = 4 * 3600.0
 """Seconds after which a worker ends without being asked."""
+SLICE = 0.5
+"""Seconds between two looks of the main thread, as in the library's own waits."""
 
 
 class OfTheScript(Exception):
@@ -54,7 +56,10 @@ class Worker:
         """Begin, and go on until somebody raises."""
         for number in range(THREADS):
             threading.Thread(target=self._use, args=(number,), name=f"user-{number}").start()
-        self.over.wait(ENOUGH)
+        # In slices: a signal that comes just before a wait begins is noticed only at its end.
+        until = time.monotonic() + ENOUGH
+        while not self.over.wait(SLICE) and time.monotonic() < until:
+            pass
 
     def _use(self, number: int) -> None:
         dice = random.Random(f"{self._seed}-{number}")

@@ -24,6 +24,8 @@ _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
 LONGEST_NAMES = 200
 """Characters of a certificate's names that an error shows."""
+FIRST_WORDS = 0.02
+"""Seconds in which a server on an implicit port may say in clear text that it is full."""
 
 _T = TypeVar("_T")
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -240,6 +242,8 @@ def clear_text(sock: ssl.SSLSocket, timeout: float) -> str | None:
         OSError: The handshake failed, or the line came in its first instant and is lost.
     """
     sock.settimeout(0)
+    # A line that comes in the first instant of the handshake is lost; most come at once.
+    wait_for(sock, FIRST_WORDS)
     if (line := _clear_line(sock)) is not None:
         return line
     try:

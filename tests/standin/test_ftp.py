@@ -418,7 +418,8 @@ def test_who_waits_in_vain_gets_the_servers_words(start: Start) -> None:
         assert str(busy.value).startswith(code)
         within = re.search(r"\(no session within (\d+\.?\d*) s", str(busy.value))
         assert within is not None
-        assert 0.5 <= float(within[1]) < time.monotonic() - began + 0.05  # it is rounded
+        # Less what it took to get into the line; it is rounded.
+        assert 0.3 <= float(within[1]) < time.monotonic() - began + 0.05
         assert not isinstance(busy.value, OSError)
 
 

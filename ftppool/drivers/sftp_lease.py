@@ -89,8 +89,13 @@ class LeasedSFTP(paramiko.SFTPClient):
         if self._place is None and (t == CMD_CLOSE or fileobj is not type(None)):
             # A file object that outlived the lease: its finalizer, or its thread that reads ahead.
             return 0
-        # The type checker: not in its stubs.
-        number: int = super()._async_request(fileobj, t, *args)  # type: ignore[misc]
+        try:
+            # The type checker: not in its stubs.
+            number: int = super()._async_request(fileobj, t, *args)  # type: ignore[misc]
+        except (LeaseReturned, EOFError, OSError):
+            if self._place is None and fileobj is not type(None):
+                return 0  # given back while that thread was about to send
+            raise
         return number
 
     def _read_response(self, waitfor: int | None = None) -> Any:

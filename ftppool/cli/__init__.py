@@ -58,11 +58,11 @@ def _failure(error: Exception, *, json: bool) -> int:
     """Say what stopped the command: a sentence, or a traceback if it is our fault."""
     if isinstance(error, UsageError):
         return _say(one_line(error), Exit.USAGE, json=json)
-    from ftppool.cli.exits import code_of
+    from ftppool.cli.exits import code_of, in_flags
     from ftppool.errors import FTPPoolError
 
     if isinstance(error, FTPPoolError):
-        return _say(one_line(error), code_of([error]), json=json)
+        return _say(in_flags(error), code_of([error]), json=json)
     if isinstance(error, BrokenPipeError):
         raise error  # whoever read our output has gone: for main()
     if isinstance(error, OSError):

@@ -185,12 +185,23 @@ def parse(argv: Sequence[str] | None) -> Options:
         return parser.parse_args(argv, namespace=Options())  # exits
     command: Parser = commands.choices[wanted[0]]
     defaults = open_up(command)
-    options = parser.parse_args(argv, namespace=Options())
+    options, unknown = parser.parse_known_args(argv, namespace=Options())
+    if unknown:  # said by the command itself: parse_args() would print the usage of all commands
+        command.error(_unrecognized(unknown, command))
     resolve(options, command, defaults, os.environ)
     objection = options.object(options)
     if objection is not None:
         command.error(objection)
     return options
+
+
+def _unrecognized(unknown: Sequence[str], command: Parser) -> str:
+    import difflib  # only for those who err
+
+    known = [flag for flag in command._option_string_actions if flag.startswith("--")]
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 
 def parsers(wanted: Sequence[str] = tuple(COMMANDS)) -> dict[str, Parser]:
@@ -213,8 +224,8 @@ def _tree(wanted: Sequence[str]) -> tuple[Parser, Any]:
     """Describe the wanted commands; returns the whole, and what has each of them."""
     parser = Parser(
         prog="ftppool",
-        description="Upload files over FTP(S) or SFTP with few connections, none of which is left"
-        " behind.",
+        description="Sends files by FTP, FTPS or SFTP over few connections, and fetches them, and"
+        " leaves no connection behind.",
         epilog="Begin with 'ftppool demo': it needs no server and no set-up.",
         allow_abbrev=False,
     )

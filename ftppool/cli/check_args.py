@@ -17,6 +17,7 @@ def add(commands: Commands, common: Parser) -> None:
         "check",
         parents=[common],
         help="log in once and show what the server is and allows",
+        usage="ftppool check [options] DEST",
         description="Logs in with one session, shows what the server is, where the path leads,\n"
         "what it can do, whom TLS or SSH found, and how many connections it is known to\n"
         "allow; changes nothing; ends with QUIT.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ __all__ = [
     "code_of",
     "ended_by",
     "ended_by_signals",
+    "in_flags",
     "one_line",
 ]
 
@@ -104,6 +106,25 @@ def one_line(error: object) -> str:
     text = str(error).strip() or type(error).__name__
     shown = "".join(char if char.isprintable() else " " for char in _escaped(text))
     return " ".join(shown.split())
+
+
+# What errors tell a programmer to pass, and what it is called on the command line.
+_FLAGS = (
+    (r"tls=TLSConfig\(ca_file=…\)", "--ca-file PEM"),
+    (r"tls=TLSConfig\(client_certificate=…\)", "--client-certificate PEM"),
+    (r"(?:tls=TLSConfig|SSHConfig)\(fingerprint='([^']*)'\)", r"--fingerprint \1"),
+    (r"ssh=SSHConfig\(keys=…\)", "--identity FILE"),
+    (r"pass SSHConfig\(passphrase=…\), or load", "load"),
+    (r"\bpassword=(?!\w)", "--password-file FILE"),
+)
+
+
+def in_flags(error: object) -> str:
+    """Give the words of an error as :func:`one_line` does, for who writes flags and no Python."""
+    words = one_line(error)
+    for python, flag in _FLAGS:
+        words = re.sub(python, flag, words)
+    return words
 
 
 def _escaped(text: str) -> str:

@@ -24,6 +24,7 @@ def add(commands: Commands, common: Parser) -> None:
         "ls",
         parents=[common],
         help="list a directory of the server",
+        usage="ftppool ls [options] DEST",
         description="Lists a directory of the server, or one file, by name.",
         epilog=f"{PASSWORDS}\n{EXITS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

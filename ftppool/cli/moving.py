@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ftppool.cli import lockfile, reportfile
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
-from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
+from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, in_flags, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.voice import Voice, logged
 from ftppool.display import Display, summary
@@ -177,18 +177,23 @@ def _fate(outcome: Outcome) -> str:
 def _failed(voice: Voice, report: BatchReport, target: Target) -> Exit:
     """Say what did not arrive and why, one line each, and a last one that counts."""
     errors: list[FTPPoolError] = list(report.causes)
+    of_files = {one_line(outcome.error) for outcome in report.failed}
     for cause in report.causes:
-        voice.error(f"{one_line(cause)}")
+        if one_line(cause) not in of_files:  # a full disk stops the batch, and has its line below
+            voice.error(in_flags(cause))
     for outcome in report.failed:
         if outcome.error is not None:
             errors.append(_of_file(outcome.error))
-        words = _naming(outcome.source, one_line(outcome.error or "failed"))
+        words = _naming(outcome.source, in_flags(outcome.error or "failed"))
         if outcome.left_behind:
             words += f" (left behind: {one_line(outcome.left_behind)})"
         voice.error(f"{words}")
     code = code_of(errors)
     if target.password is None and any(isinstance(error, AuthError) for error in errors):
-        voice.error(f"no password was given; set {PASSWORD_VARIABLE}, or write --password-file")
+        key = ", or --identity" if target.scheme == "sftp" else ""
+        voice.error(
+            f"no password was given; set {PASSWORD_VARIABLE}, or write --password-file{key}"
+        )
     again = "; run it again" if code is Exit.AGAIN else ""
     voice.error(f"{_count(report)}{again}")
     return code

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ftppool.cli.exits import code_of
+from ftppool.cli.exits import code_of, in_flags
 from ftppool.errors import AuthError, ConfigError, FTPPoolError, ServerBusy, TransferError
 from tests.cli.running import Ran, end, environment, run, start as begin
 from tests.cli.test_put import make, make_large, one_complaint, secret, url, wait_for_files
@@ -244,3 +244,39 @@ def test_the_module_runs_as_well_as_the_command() -> None:
 def test_the_one_that_a_human_must_act_on_wins(errors: list[FTPPoolError], code: int) -> None:
     assert code_of(errors) == code
     assert code_of(reversed(errors)) == code
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        ("Name it with tls=TLSConfig(ca_file=…).", "Name it with --ca-file PEM."),
+        ("or tls=TLSConfig(fingerprint='ab12').", "or --fingerprint ab12."),
+        ("with SSHConfig(fingerprint='SHA256:x+/').", "with --fingerprint SHA256:x+/."),
+        ("pass ssh=SSHConfig(keys=…) or password=", "pass --identity FILE or --password-file FILE"),
+        ("pass SSHConfig(passphrase=…), or load it", "load it"),
+        ("530 user=me password=mine", "530 user=me password=mine"),
+    ],
+)
+def test_an_error_names_flags_and_not_python(python: str, shell: str) -> None:
+    assert in_flags(ConfigError(python)) == shell
+
+
+def test_an_untrusted_certificate_is_answered_with_flags(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("pyftpdlib+tls", max_per_ip=3)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    target = f"ftps://{server.user}@127.0.0.1:{server.port}/"
+    ran = run("put", make(tmp_path / "out", 1), target, env=secret(server))
+    assert ran.code == 77
+    assert "--ca-file PEM" in ran.err
+    assert "--fingerprint " in ran.err
+    assert "TLSConfig" not in ran.err
+
+
+def test_a_mistyped_flag_is_answered_by_the_command_with_the_nearest_one(tmp_path: Path) -> None:
+    ran = run("put", "--jurnal", "x", tmp_path, "ftp://me:geheim@host/")
+    assert ran.code == 2
+    assert "usage: ftppool put" in ran.err
+    assert "did you mean --journal?" in ran.err
+    assert "geheim" not in ran.err

@@ -31,7 +31,10 @@ def add(commands: Commands, common: Parser) -> None:
         allow_abbrev=False,
     )
     slots.add_argument(
-        "host", nargs="?", metavar="HOST", help="only this server: a name or an IP address"
+        "host",
+        nargs="?",
+        metavar="HOST",
+        help="only this server: a name, an IP address, or a SERVER of the table",
     )
 
 
@@ -44,12 +47,12 @@ def run(options: Options) -> int:
     from ftppool.limits.machine import MachineLimiter
 
     limiter = MachineLimiter.shared()
-    wanted = None if options.host is None else _resolve(options.host)
-    addresses = [
-        address
-        for address in limiter.addresses()
-        if wanted is None or address.rpartition(":")[0].strip("[]") in wanted
-    ]
+    addresses = list(limiter.addresses())
+    if options.host in addresses:
+        addresses = [options.host]  # as the table shows it
+    elif options.host is not None:
+        wanted = _resolve(options.host)
+        addresses = [one for one in addresses if one.rpartition(":")[0].strip("[]") in wanted]
     rows = [_row(address, record) for address in addresses for record in limiter.records(address)]
     if rows:
         _table([_HEAD, *rows])

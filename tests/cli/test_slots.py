@@ -24,6 +24,7 @@ def test_it_shows_who_holds_what_and_connects_to_nothing(start: Start) -> None:
             assert cells[:3] == [f"127.0.0.1:{server.port}", "holds", str(os.getpid())]
             assert cells[4] == "3"
         assert run("slots", "localhost").out.count("holds") == 2
+        assert run("slots", f"127.0.0.1:{server.port}").out.count("holds") == 2
         assert run("slots", "192.0.2.1").out == "no session is held and nobody waits\n"
     assert run("slots").out == "no session is held and nobody waits\n"
     assert server.wait_idle().connects == 2

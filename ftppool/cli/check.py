@@ -213,7 +213,8 @@ def _show(facts: Facts) -> None:
             "learned",
             f"{lesson['who']}: {lesson['allows']}, since {lesson['since']}: {lesson['words']}",
         )
-    _line("end", "the server answered QUIT" if facts["ended_politely"] else "without an answer")
+    polite = "ended in order" if ssh else "the server answered QUIT"  # SSH has no QUIT
+    _line("end", polite if facts["ended_politely"] else "without an answer")
 
 
 def _directory(facts: Facts) -> str:

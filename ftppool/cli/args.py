@@ -185,7 +185,8 @@ def parse(argv: Sequence[str] | None) -> Options:
         return parser.parse_args(argv, namespace=Options())  # exits
     command: Parser = commands.choices[wanted[0]]
     defaults = open_up(command)
-    options, unknown = parser.parse_known_args(argv, namespace=Options())
+    options = Options()
+    _, unknown = parser.parse_known_args(argv, namespace=options)
     if unknown:  # said by the command itself: parse_args() would print the usage of all commands
         command.error(_unrecognized(unknown, command))
     resolve(options, command, defaults, os.environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -33,8 +34,18 @@ def check_place(path: str | None) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder) or os.path.isdir(path):
         raise ConfigError(f"--report {path}: write the path of a file in an existing directory")
+    if os.path.lexists(path) and not _plain_file(path):
+        # It would be replaced: root has no /dev/null after that.
+        raise ConfigError(f"--report {path}: what is there is no plain file; choose another name")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"--report {path}: its directory cannot be written; choose another")
+
+
+def _plain_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:  # gone meanwhile
+        return True
 
 
 def write(path: str, content: Mapping[str, object]) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ftppool.cli import lockfile, reportfile
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
+from ftppool.cli.credentials import Place, source_of
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.voice import Voice, logged
@@ -40,11 +41,11 @@ class Watchers(NamedTuple):
 Run = Callable[[Watchers], BatchReport]
 
 
-def move(options: Options, target: Target, batch: Run) -> int:
+def move(options: Options, place: Place, batch: Run) -> int:
     """Run a batch, say what must be said and return the exit code.
 
     Args:
-        target: Where it goes to or comes from.
+        place: Where it goes to or comes from.
         batch: Runs it, with those who watch it.
 
     Raises:
@@ -53,17 +54,17 @@ def move(options: Options, target: Target, batch: Run) -> int:
     reportfile.check_place(options.report)
     with lockfile.held(options.lock, options.lock_wait):
         try:
-            code, report = _followed(options, target, batch)
+            code, report = _followed(options, place, batch)
         except Exception as error:
             done: BatchReport | None = getattr(error, "report", None)
             ours = isinstance(error, FTPPoolError | OSError)
             code = code_of([error]) if ours else Exit.BUG
-            _write_report(options, target, code, error if done is None else done)
+            _write_report(options, place.target, code, error if done is None else done)
             raise
-        return _write_report(options, target, code, report)
+        return _write_report(options, place.target, code, report)
 
 
-def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, BatchReport | None]:
+def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchReport | None]:
     screen = Screen(sys.stderr, color=options.color, lenient=True)
     voice = Voice(screen, options)
     watch = _Watch(voice, options)
@@ -81,7 +82,7 @@ def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, Batch
     finally:
         screen.clear()
     if not report.ok:
-        return _failed(voice, report, target), report
+        return _failed(voice, report, known=source_of(options, place) is not None), report
     if not report.outcomes and options.error_on_empty:
         return Exit.NOTHING, report
     if screen.live and display.last is not None:
@@ -174,8 +175,12 @@ def _fate(outcome: Outcome) -> str:
     return one_line(f"{outcome.status}: {outcome.source} as {outcome.remote}{amount_sent}{notes}")
 
 
-def _failed(voice: Voice, report: BatchReport, target: Target) -> Exit:
-    """Say what did not arrive and why, one line each, and a last one that counts."""
+def _failed(voice: Voice, report: BatchReport, *, known: bool) -> Exit:
+    """Say what did not arrive and why, one line each, and a last one that counts.
+
+    Args:
+        known: True if there was a password.
+    """
     errors: list[FTPPoolError] = list(report.causes)
     for cause in report.causes:
         voice.error(f"{one_line(cause)}")
@@ -187,7 +192,7 @@ def _failed(voice: Voice, report: BatchReport, target: Target) -> Exit:
             words += f" (left behind: {one_line(outcome.left_behind)})"
         voice.error(f"{words}")
     code = code_of(errors)
-    if target.password is None and any(isinstance(error, AuthError) for error in errors):
+    if not known and any(isinstance(error, AuthError) for error in errors):
         voice.error(f"no password was given; set {PASSWORD_VARIABLE}, or write --password-file")
     again = "; run it again" if code is Exit.AGAIN else ""
     voice.error(f"{_count(report)}{again}")

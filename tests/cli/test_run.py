@@ -127,6 +127,32 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
     assert ftp.wait_idle().connects == 0
 
 
+def test_a_report_takes_the_place_of_nothing_but_a_plain_file(ftp: Server, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")  # as /dev/null would be for root
+    (link := tmp_path / "stdout").symlink_to("elsewhere")
+    files = make(tmp_path / "out", 1)
+    for place in (pipe, link):
+        ran = run("put", "--report", place, files, url(ftp), env=secret(ftp))
+        assert "is no plain file" in one_complaint(ran, 78)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert ftp.wait_idle().connects == 0
+
+
+def test_a_report_tells_of_a_password_that_cannot_be_had(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    args = ("--report", report, "--password-file", tmp_path / "missing")
+    for command in (
+        ["put", *args, tmp_path, "ftp://u@h/"],
+        ["get", *args, "ftp://u@h/x", tmp_path],
+    ):
+        report.write_text('{"ok": true}')
+        words = one_complaint(run(*command), 78)
+        content = read(report)
+        assert (content["ok"], content["exit_code"]) == (False, 78)
+        assert content["causes"][0]["message"] in words
+
+
 def test_a_report_tells_of_a_batch_that_could_not_begin(ftp: Server, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     ran = run("put", "--report", report, "--include", "/", tmp_path, url(ftp), env=secret(ftp))

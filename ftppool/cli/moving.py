@@ -85,6 +85,9 @@ def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchRe
         return _failed(voice, report, known=source_of(options, place) is not None), report
     if not report.outcomes and options.error_on_empty:
         return Exit.NOTHING, report
+    if watch.lost:
+        voice.error(watch.lost)
+        return Exit.FAILED, report
     if screen.live and display.last is not None:
         screen.line(summary(screen, display.last))
     return Exit.OK, report
@@ -125,6 +128,11 @@ class _Watch:
         self._voice = voice
         self._options = options
         self._json = reportfile.JsonLines(sys.stdout) if options.json else None
+
+    @property
+    def lost(self) -> str:
+        """Why the lines of JSON are not complete, or ""."""
+        return "" if self._json is None else self._json.lost
 
     def take(self, event: Event) -> None:
         self.tally.take(event)

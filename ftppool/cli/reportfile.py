@@ -78,9 +78,15 @@ def _umask() -> int:
 
 
 class JsonLines:
-    """Writes events as lines of JSON; used by one thread at a time."""
+    """Writes events as lines of JSON; used by one thread at a time.
+
+    Attributes:
+        lost: Why they could not be written to their end, as on a full disk; "" if they could, or
+            if nobody reads them any more.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
+        self.lost: str = ""
         self._stream = stream
         self._told: dict[str, float] = {}
 
@@ -97,14 +103,17 @@ class JsonLines:
         self.write({"event": type(event).__name__, "time": _now(), **found})
 
     def write(self, content: Mapping[str, object]) -> None:
-        """Write one line; what nobody reads any more is dropped, the work goes on."""
+        """Write one line; what cannot be written any more is dropped, the work goes on."""
         if self._stream is None:
             return
         try:
             self._stream.write(json.dumps(content) + "\n")
             self._stream.flush()
-        except (OSError, ValueError):
+        except BrokenPipeError:
             self._stream = None
+        except (OSError, ValueError) as error:
+            self._stream = None
+            self.lost = f"--json: stdout cannot be written: {getattr(error, 'strerror', error)}"
 
 
 def _value(value: object) -> object:

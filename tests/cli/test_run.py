@@ -141,13 +141,10 @@ def test_a_report_takes_the_place_of_nothing_but_a_plain_file(ftp: Server, tmp_p
 
 def test_a_report_tells_of_a_password_that_cannot_be_had(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    args = ("--report", report, "--password-file", tmp_path / "missing")
-    for command in (
-        ["put", *args, tmp_path, "ftp://u@h/"],
-        ["get", *args, "ftp://u@h/x", tmp_path],
-    ):
+    missing = tmp_path / "missing"
+    for command in (["put", tmp_path, "ftp://u@h/"], ["get", "ftp://u@h/x", tmp_path]):
         report.write_text('{"ok": true}')
-        words = one_complaint(run(*command), 78)
+        words = one_complaint(run(*command, "--report", report, "--password-file", missing), 78)
         content = read(report)
         assert (content["ok"], content["exit_code"]) == (False, 78)
         assert content["causes"][0]["message"] in words
@@ -187,6 +184,20 @@ def test_json_that_nobody_reads_stops_no_upload(ftp: Server, tmp_path: Path) -> 
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(os.listdir(ftp.home / "out")) == 50
+
+
+def test_json_that_finds_no_room_fails_the_run(ftp: Server, tmp_path: Path) -> None:
+    files = make(tmp_path / "out", 3)
+    for more, sent in (("--dry-run", 0), ("--no-progress", 3)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "ftppool", "put", "--json", more, f"{files}/", url(ftp)],
+                stdout=full, stderr=subprocess.PIPE, text=True, env=environment(**secret(ftp)),
+                check=False, timeout=60,
+            )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr == "ftppool: --json: stdout cannot be written: No space left on device\n"
+        assert len(list(ftp.home.iterdir())) == sent
 
 
 def test_lines_on_stderr_are_json_if_asked_for(ftp: Server, tmp_path: Path) -> None:

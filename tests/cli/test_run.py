@@ -142,7 +142,11 @@ def test_a_report_takes_the_place_of_nothing_but_a_plain_file(ftp: Server, tmp_p
 def test_a_report_tells_of_a_password_that_cannot_be_had(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     missing = tmp_path / "missing"
-    for command in (["put", tmp_path, "ftp://u@h/"], ["get", "ftp://u@h/x", tmp_path]):
+    commands: tuple[list[str | Path], ...] = (
+        ["put", tmp_path, "ftp://u@h/"],
+        ["get", "ftp://u@h/x", tmp_path],
+    )
+    for command in commands:
         report.write_text('{"ok": true}')
         words = one_complaint(run(*command, "--report", report, "--password-file", missing), 78)
         content = read(report)

@@ -51,7 +51,8 @@ class Estate:
     @property
     def listening(self) -> bool:
         """True if somebody wants to know of what happens all the time, at every lease and file."""
-        return self.on_event is not None or log.isEnabledFor(logging.DEBUG)
+        logged = log.isEnabledFor(logging.DEBUG) and log.hasHandlers()
+        return self.on_event is not None or logged
 
     @property
     def heard(self) -> bool:

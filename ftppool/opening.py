@@ -195,12 +195,12 @@ class Opener:
             lessons = client.limiter.teach(
                 self._address, lambda known: known.refused(limit, words, time.time(), user=user)
             )
-            log.info(
-                "ftppool: %s allows %d connections%s, not max_per_ip=%d: %s",
-                self._address, limit, " of this user" if of_user else "", client.cap, words,
-                pool=client.name, address=self._address, reply=words,
-            )  # fmt: skip
             self._apply(client.limiter, lessons)
+        log.info(  # a handler may take its time: under no lock
+            "ftppool: %s allows %d connections%s, not max_per_ip=%d: %s",
+            self._address, limit, " of this user" if of_user else "", client.cap, words,
+            pool=client.name, address=self._address, reply=words,
+        )  # fmt: skip
 
     def _stay_out(self, slot: Slot, ban: Ban) -> None:
         """Try nothing while a ban lasts; who can wait for a session that is open may do so."""

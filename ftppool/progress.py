@@ -176,7 +176,6 @@ class Meter:
         """
         if self._ended:
             return
-        self._ended = True
         if outcomes is not None:
             self._recount(outcomes)
         last = self._snapshot(time.monotonic(), ())
@@ -185,6 +184,7 @@ class Meter:
         self._call(
             replace(last, finished=True, waiting=False, eta=None, rate=average, files_rate=files)
         )
+        self._ended = True  # last: a display that a Ctrl-C kept from its end hears of it again
 
     def _recount(self, outcomes: Iterable[Outcome]) -> None:
         self._done = self._failed = self._skipped = 0

@@ -18,6 +18,7 @@ from ftppool.cli.args import Options
 from ftppool.cli.credentials import source_of
 from ftppool.cli.exits import Exit, one_line
 from ftppool.cli.voice import Voice, logged
+from ftppool.errors import FTPPoolError, TransferError
 from ftppool.events import Event, SessionOpened
 from ftppool.pool import FTPPool
 from ftppool.screen import Screen
@@ -72,12 +73,26 @@ def run(options: Options) -> int:
 
 
 def _look(pool: FTPPool, target: Target, facts: Facts) -> None:
-    if target.scheme == "sftp":
-        with pool.sftp() as sftp:
-            _look_by_sftp(sftp, target, facts)
-        return
-    with pool.ftp() as ftp:
-        _look_by_ftp(ftp, target, facts)
+    broken: tuple[type[Exception], ...] = ftplib.all_errors
+    try:
+        if target.scheme == "sftp":
+            from ftppool.drivers.sftp_files import FAILURES
+
+            broken = FAILURES
+            with pool.sftp() as sftp:
+                _look_by_sftp(sftp, target, facts)
+            return
+        with pool.ftp() as ftp:
+            _look_by_ftp(ftp, target, facts)
+    except FTPPoolError:
+        raise
+    except broken as error:
+        # Both speak the protocol themselves, and raise what its module has.
+        words = one_line(str(error) or "the server ended the connection")
+        final = isinstance(error, ftplib.error_perm | ftplib.error_proto)
+        raise TransferError(
+            f"{target.host}: {words}", phase="check", retryable=not final
+        ) from error
 
 
 # -- FTP -------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def _check_same_server(options: Options, target: Target) -> None:
 
 def _with_user(options: Options, target: Target, url: str, level: Level) -> Place:
     """Fill in ``--user``, which gives way to a URL that is closer to the user."""
-    named = "@" in url
+    named = "@" in url.partition("://")[2].partition("/")[0]  # a path may have one too
     if options.user is None:
         return Place(target, named)
     theirs = options.origins["user"]

@@ -110,6 +110,8 @@ class _Teller:
     def end(self) -> int:
         if not self._options.quiet and self._json is None:
             print(f"{amount(self._files, 'file')}, {size(self._bytes)}: nothing was moved")
+        if self._json is not None and self._json.lost:
+            self.fail(self._json.lost)
         if self._failed:
             return Exit.FAILED
         empty = not self._files and self._options.error_on_empty

@@ -72,18 +72,17 @@ def run(options: Options) -> int:
     from ftppool.cli import connect, filelist, moving
 
     place, wanted = filelist.to_fetch(options)
-    target = place.target
-    pool = connect.pool_options(options, target)
-    whole = connect.with_password(options, place)
+    pool = connect.pool_options(options, place.target)
     if options.dry_run:
         from ftppool.cli import dryrun
 
-        return dryrun.get(options, whole, wanted, pool)
+        return dryrun.get(options, connect.with_password(options, place), wanted, pool)
 
     def batch(watchers: Watchers) -> BatchReport:
-        return _fetch(options, whole, wanted, pool, watchers)
+        # Only now: the report tells of a password that cannot be had, too.
+        return _fetch(options, connect.with_password(options, place), wanted, pool, watchers)
 
-    return moving.move(options, target, batch)
+    return moving.move(options, place, batch)
 
 
 def _fetch(

@@ -18,10 +18,19 @@ class Kind:
         what: What to write, as in "a whole number, 1 or more".
         toml: The types that a profile's value may have.
         read: Reads a text; raises ValueError.
+        secret: True if no error may repeat the text.
     """
 
-    def __init__(self, what: str, toml: tuple[type, ...], read: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        what: str,
+        toml: tuple[type, ...],
+        read: Callable[[str], Any],
+        *,
+        secret: bool = False,
+    ) -> None:
         self.what: str = what
+        self.secret: bool = secret
         self.toml: tuple[type, ...] = toml
         self._read = read
 
@@ -30,7 +39,8 @@ class Kind:
         try:
             return self._read(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: write {self.what}") from None
+            shown = "(not shown)" if self.secret else repr(text)
+            raise argparse.ArgumentTypeError(f"{shown}: write {self.what}") from None
 
 
 def _count(text: str) -> int:
@@ -78,4 +88,4 @@ COUNT = Kind("a whole number, 1 or more", (int,), _count)
 SECONDS = Kind("seconds, more than 0 (or 5m, 2h)", (int, float, str), _seconds)
 PATIENCE = Kind("seconds, 0 or more (or 5m, 2h)", (int, float, str), _patience)
 RATE = Kind("bytes a second, as in 500k or 2M", (int, float, str), _rate)
-COMMAND = Kind("a command and its arguments, as in a shell", (list, str), _command)
+COMMAND = Kind("a command and its arguments, as in a shell", (list, str), _command, secret=True)

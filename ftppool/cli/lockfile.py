@@ -71,6 +71,10 @@ def _write(file: int, text: str) -> None:
     # Only for people; a full disk is no reason not to run.
     with contextlib.suppress(OSError):
         os.lseek(file, 0, os.SEEK_SET)
+        before = os.read(file, 20).strip()
+        if before and not (before.isdigit() and os.fstat(file).st_size < 20):
+            return  # not written by us: a slip of the pen must cost nobody a file
+        os.lseek(file, 0, os.SEEK_SET)
         os.ftruncate(file, 0)
         os.write(file, text.encode())
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ftppool.cli import lockfile, reportfile
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
+from ftppool.cli.credentials import Place, source_of
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, in_flags, one_line
 from ftppool.cli.progress import Follower, Tally
 from ftppool.cli.voice import Voice, logged
@@ -40,11 +41,11 @@ class Watchers(NamedTuple):
 Run = Callable[[Watchers], BatchReport]
 
 
-def move(options: Options, target: Target, batch: Run) -> int:
+def move(options: Options, place: Place, batch: Run) -> int:
     """Run a batch, say what must be said and return the exit code.
 
     Args:
-        target: Where it goes to or comes from.
+        place: Where it goes to or comes from.
         batch: Runs it, with those who watch it.
 
     Raises:
@@ -53,17 +54,17 @@ def move(options: Options, target: Target, batch: Run) -> int:
     reportfile.check_place(options.report)
     with lockfile.held(options.lock, options.lock_wait):
         try:
-            code, report = _followed(options, target, batch)
+            code, report = _followed(options, place, batch)
         except Exception as error:
             done: BatchReport | None = getattr(error, "report", None)
             ours = isinstance(error, FTPPoolError | OSError)
             code = code_of([error]) if ours else Exit.BUG
-            _write_report(options, target, code, error if done is None else done)
+            _write_report(options, place.target, code, error if done is None else done)
             raise
-        return _write_report(options, target, code, report)
+        return _write_report(options, place.target, code, report)
 
 
-def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, BatchReport | None]:
+def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchReport | None]:
     screen = Screen(sys.stderr, color=options.color, lenient=True)
     voice = Voice(screen, options)
     watch = _Watch(voice, options)
@@ -81,9 +82,12 @@ def _followed(options: Options, target: Target, batch: Run) -> tuple[Exit, Batch
     finally:
         screen.clear()
     if not report.ok:
-        return _failed(voice, report, target), report
+        return _failed(voice, report, known=source_of(options, place) is not None), report
     if not report.outcomes and options.error_on_empty:
         return Exit.NOTHING, report
+    if watch.lost:
+        voice.error(watch.lost)
+        return Exit.FAILED, report
     if screen.live and display.last is not None:
         screen.line(summary(screen, display.last))
     return Exit.OK, report
@@ -124,6 +128,11 @@ class _Watch:
         self._voice = voice
         self._options = options
         self._json = reportfile.JsonLines(sys.stdout) if options.json else None
+
+    @property
+    def lost(self) -> str:
+        """Why the lines of JSON are not complete, or ""."""
+        return "" if self._json is None else self._json.lost
 
     def take(self, event: Event) -> None:
         self.tally.take(event)
@@ -174,8 +183,12 @@ def _fate(outcome: Outcome) -> str:
     return one_line(f"{outcome.status}: {outcome.source} as {outcome.remote}{amount_sent}{notes}")
 
 
-def _failed(voice: Voice, report: BatchReport, target: Target) -> Exit:
-    """Say what did not arrive and why, one line each, and a last one that counts."""
+def _failed(voice: Voice, report: BatchReport, *, known: bool) -> Exit:
+    """Say what did not arrive and why, one line each, and a last one that counts.
+
+    Args:
+        known: True if there was a password.
+    """
     errors: list[FTPPoolError] = list(report.causes)
     of_files = {one_line(outcome.error) for outcome in report.failed}
     for cause in report.causes:
@@ -189,11 +202,8 @@ def _failed(voice: Voice, report: BatchReport, target: Target) -> Exit:
             words += f" (left behind: {one_line(outcome.left_behind)})"
         voice.error(f"{words}")
     code = code_of(errors)
-    if target.password is None and any(isinstance(error, AuthError) for error in errors):
-        key = ", or --identity" if target.scheme == "sftp" else ""
-        voice.error(
-            f"no password was given; set {PASSWORD_VARIABLE}, or write --password-file{key}"
-        )
+    if not known and any(isinstance(error, AuthError) for error in errors):
+        voice.error(f"no password was given; set {PASSWORD_VARIABLE}, or write --password-file")
     again = "; run it again" if code is Exit.AGAIN else ""
     voice.error(f"{_count(report)}{again}")
     return code

@@ -88,12 +88,12 @@ def run(options: Options) -> int:
         return dryrun.put(options, target, sources)
     pool = connect.pool_options(options, target)
     pool["rate_limit"] = options.rate_limit
-    whole = connect.with_password(options, place)
 
     def batch(watchers: Watchers) -> BatchReport:
-        return _upload(options, whole, sources, pool, watchers)
+        # Only now: the report tells of a password that cannot be had, too.
+        return _upload(options, connect.with_password(options, place), sources, pool, watchers)
 
-    return moving.move(options, target, batch)
+    return moving.move(options, place, batch)
 
 
 def _upload(

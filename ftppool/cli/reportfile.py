@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -33,8 +34,18 @@ def check_place(path: str | None) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder) or os.path.isdir(path):
         raise ConfigError(f"--report {path}: write the path of a file in an existing directory")
+    if os.path.lexists(path) and not _plain_file(path):
+        # It would be replaced: root has no /dev/null after that.
+        raise ConfigError(f"--report {path}: what is there is no plain file; choose another name")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"--report {path}: its directory cannot be written; choose another")
+
+
+def _plain_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:  # gone meanwhile
+        return True
 
 
 def write(path: str, content: Mapping[str, object]) -> None:
@@ -67,9 +78,15 @@ def _umask() -> int:
 
 
 class JsonLines:
-    """Writes events as lines of JSON; used by one thread at a time."""
+    """Writes events as lines of JSON; used by one thread at a time.
+
+    Attributes:
+        lost: Why they could not be written to their end, as on a full disk; "" if they could, or
+            if nobody reads them any more.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
+        self.lost: str = ""
         self._stream = stream
         self._told: dict[str, float] = {}
 
@@ -86,14 +103,17 @@ class JsonLines:
         self.write({"event": type(event).__name__, "time": _now(), **found})
 
     def write(self, content: Mapping[str, object]) -> None:
-        """Write one line; what nobody reads any more is dropped, the work goes on."""
+        """Write one line; what cannot be written any more is dropped, the work goes on."""
         if self._stream is None:
             return
         try:
             self._stream.write(json.dumps(content) + "\n")
             self._stream.flush()
-        except (OSError, ValueError):
+        except BrokenPipeError:
             self._stream = None
+        except (OSError, ValueError) as error:
+            self._stream = None
+            self.lost = f"--json: stdout cannot be written: {getattr(error, 'strerror', error)}"
 
 
 def _value(value: object) -> object:

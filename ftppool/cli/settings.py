@@ -277,13 +277,14 @@ def _of_toml(action: argparse.Action, where: str, value: object) -> Any:
             raise ConfigError(f"{where} = {value!r}: write a string, or a list of strings")
         return [_read(action, where, text) for text in texts]
     kind = action.type if isinstance(action.type, Kind) else None
+    shown = "(not shown)" if kind is not None and kind.secret else repr(value)
     types = kind.toml if kind is not None else (str,)
     if isinstance(value, bool) or not isinstance(value, types):
         what = kind.what if kind is not None else "a string, in quotes"
-        raise ConfigError(f"{where} = {value!r}: write {what}")
+        raise ConfigError(f"{where} = {shown}: write {what}")
     if isinstance(value, list):
         if not value or not all(isinstance(word, str) for word in value):
-            raise ConfigError(f"{where} = {value!r}: write a list of strings")
+            raise ConfigError(f"{where} = {shown}: write a list of strings")
         return tuple(value)
     return _read(action, where, str(value))
 

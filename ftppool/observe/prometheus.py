@@ -22,6 +22,7 @@ may still change with them.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -89,6 +90,7 @@ class PoolMetrics(Collector):
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry: CollectorRegistry = CollectorRegistry() if registry is None else registry
         self._pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()
+        self._watching = threading.Lock()  # a set must not grow while a scrape goes through it
         self._last: dict[tuple[str, str], PoolStats] = {}
         self._make_counters()
         self._make_histograms()
@@ -148,7 +150,8 @@ class PoolMetrics(Collector):
 
     def watch(self, pool: FTPPool) -> None:
         """Show a pool's connections at each scrape, for as long as the program keeps the pool."""
-        self._pools.add(pool)
+        with self._watching:
+            self._pools.add(pool)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write all metrics of the registry to a file, which appears in one step.
@@ -241,7 +244,9 @@ class PoolMetrics(Collector):
         """Ask the pools for what they have now; of those that are gone only the caps are known."""
         count, leased, waiting, cap, learned, effective = families = _families()
         living: dict[tuple[str, str], list[PoolStats]] = {}
-        for pool in list(self._pools):
+        with self._watching:
+            pools = list(self._pools)
+        for pool in pools:
             stats = pool.stats()
             living.setdefault((pool.name, stats.address), []).append(stats)
         for where, found in living.items():

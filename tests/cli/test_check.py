@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -85,3 +87,40 @@ def test_a_certificate_that_is_not_trusted_is_77(
     server = start("vsftpd+tls")
     monkeypatch.delenv("SSL_CERT_FILE")
     assert "is not trusted" in one_complaint(run("check", server.url), 77)
+
+
+@pytest.mark.parametrize(
+    ("deed", "code", "words"),
+    [
+        ("self.respond('451 busy now')", 75, "451 busy now"),
+        ("self.respond('hello')", 1, "hello"),
+        ("self.close()", 75, "the server ended the connection"),
+    ],
+)
+def test_what_a_server_fails_at_is_a_sentence_and_no_bug(deed: str, code: int, words: str) -> None:
+    script = f"""
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+
+class Handler(FTPHandler):
+    authorizer = DummyAuthorizer()
+    def ftp_SYST(self, line):
+        {deed}
+
+Handler.authorizer.add_user("me", "secret-42", ".")
+server = FTPServer(("127.0.0.1", 0), Handler)
+print(server.address[1], flush=True)
+server.serve_forever()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline())
+            said = one_complaint(run("check", f"ftp://me:secret-42@127.0.0.1:{port}/"), code)
+        finally:
+            server.kill()
+    assert said.splitlines() == [f"ftppool: 127.0.0.1: {words}"]

@@ -176,6 +176,13 @@ def test_a_run_that_waits_for_the_lock_goes_on_when_its_holder_is_killed(
     assert end(process) == Ran(0, "", "")
 
 
+def test_a_lock_writes_into_no_file_that_has_something_else(ftp: Server, tmp_path: Path) -> None:
+    (data := tmp_path / "data.csv").write_text("1;2;3\n")
+    small = make(tmp_path / "small", 1)
+    assert run("put", "--lock", data, small, url(ftp), env=secret(ftp)) == Ran(0, "", "")
+    assert data.read_text() == "1;2;3\n"
+
+
 def test_a_lock_that_cannot_be_is_78(tmp_path: Path) -> None:
     ran = run("put", "--lock", tmp_path / "no" / "lock", tmp_path, "ftp://h/")
     assert "cannot be used: No such file" in one_complaint(ran, 78)

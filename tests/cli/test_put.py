@@ -137,6 +137,7 @@ def test_a_refused_login_is_77_and_says_where_a_password_goes(ftp: Server, tmp_p
     words = one_complaint(ran, 77)
     assert "530 Authentication failed." in words
     assert "not-this-one" not in words
+    assert "no password was given" not in words
     words = one_complaint(run("put", files, url(ftp)), 77)
     assert "no password was given; set FTPPOOL_PASSWORD" in words
 

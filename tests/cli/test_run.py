@@ -127,6 +127,33 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
     assert ftp.wait_idle().connects == 0
 
 
+def test_a_report_takes_the_place_of_nothing_but_a_plain_file(ftp: Server, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")  # as /dev/null would be for root
+    (link := tmp_path / "stdout").symlink_to("elsewhere")
+    files = make(tmp_path / "out", 1)
+    for place in (pipe, link):
+        ran = run("put", "--report", place, files, url(ftp), env=secret(ftp))
+        assert "is no plain file" in one_complaint(ran, 78)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert ftp.wait_idle().connects == 0
+
+
+def test_a_report_tells_of_a_password_that_cannot_be_had(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    missing = tmp_path / "missing"
+    commands: tuple[list[str | Path], ...] = (
+        ["put", tmp_path, "ftp://u@h/"],
+        ["get", "ftp://u@h/x", tmp_path],
+    )
+    for command in commands:
+        report.write_text('{"ok": true}')
+        words = one_complaint(run(*command, "--report", report, "--password-file", missing), 78)
+        content = read(report)
+        assert (content["ok"], content["exit_code"]) == (False, 78)
+        assert content["causes"][0]["message"] in words
+
+
 def test_a_report_tells_of_a_batch_that_could_not_begin(ftp: Server, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     ran = run("put", "--report", report, "--include", "/", tmp_path, url(ftp), env=secret(ftp))
@@ -161,6 +188,20 @@ def test_json_that_nobody_reads_stops_no_upload(ftp: Server, tmp_path: Path) -> 
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(os.listdir(ftp.home / "out")) == 50
+
+
+def test_json_that_finds_no_room_fails_the_run(ftp: Server, tmp_path: Path) -> None:
+    files = make(tmp_path / "out", 3)
+    for more, sent in (("--dry-run", 0), ("--no-progress", 3)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "ftppool", "put", "--json", more, f"{files}/", url(ftp)],
+                stdout=full, stderr=subprocess.PIPE, text=True, env=environment(**secret(ftp)),
+                check=False, timeout=60,
+            )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr == "ftppool: --json: stdout cannot be written: No space left on device\n"
+        assert len(list(ftp.home.iterdir())) == sent
 
 
 def test_lines_on_stderr_are_json_if_asked_for(ftp: Server, tmp_path: Path) -> None:

@@ -161,6 +161,30 @@ def test_a_password_needs_a_user(tmp_path: Path) -> None:
     assert "names no user" in said
 
 
+def test_an_at_sign_in_a_path_names_no_user(tmp_path: Path) -> None:
+    for dest in ("ftp://h/dir@2024", "ftp://h/dir%402024/x@y"):
+        said = one_complaint(run("put", tmp_path, dest, env={"FTPPOOL_PASSWORD": "secret-42"}), 78)
+        assert "names no user" in said
+        shown = run("config", "show", "--user", "me", dest)
+        assert (shown.code, "ftp://me@h" in shown.out) == (0, True)
+
+
+def test_a_command_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
+    config = private(
+        tmp_path / "config.toml",
+        '[profiles.some]\nurl = "ftp://u@h"\npassword_command = ["printf", 5, "secret-42"]\n',
+    )
+    broken = "printf 'secret-42"
+    for ran, code in (
+        (run("put", "--config", config, tmp_path, "some:"), 78),
+        (run("put", tmp_path, "ftp://u@h", env={"FTPPOOL_PASSWORD_COMMAND": broken}), 78),
+        (run("put", "--password-command", broken, tmp_path, "ftp://u@h"), 2),
+    ):
+        assert ran.code == code
+        assert "(not shown)" in ran.err
+        assert "secret-42" not in ran.err
+
+
 def test_no_password_is_in_any_output(ftp: Server, tmp_path: Path) -> None:
     files = make(tmp_path / "out", 2)
     report = tmp_path / "report.json"

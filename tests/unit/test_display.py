@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from ftppool.display import Display, block, sentence, summary
-from ftppool.progress import Progress, UnderWay
+from ftppool.progress import Meter, Progress, UnderWay
 from ftppool.screen import Screen, cut, printable
+from ftppool.stats import PoolStats
 from tests.support.terminal import Terminal
 
 REPLY = "421 There are too many connections from your internet address."
@@ -248,3 +249,23 @@ def test_the_block_of_many_files_names_the_biggest(terminal: Terminal) -> None:
     lines = block(Screen(terminal.stream), replace(HALF, under_way=files))
     assert f"{15:030}.bin" in lines[2]
     assert f"{0:030}.bin" not in lines[2]
+
+
+def test_a_display_that_was_kept_from_its_end_is_told_again() -> None:
+    stats = PoolStats(
+        cap=2, learned=None, effective=2, open=0, idle=0, leased=0, opening=0, closing=0,
+        settling=0, waiting=0,
+    )  # fmt: skip
+    told: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        told.append(progress)
+        if len(told) == 1:
+            raise KeyboardInterrupt
+
+    meter = Meter(show, "host", lambda: stats, lambda: ("", 0.0))
+    with pytest.raises(KeyboardInterrupt):
+        meter.end([])
+    for _ in range(2):
+        meter.end()  # as Batch.run() does whatever comes
+    assert [progress.finished for progress in told] == [True, True]

@@ -17,6 +17,7 @@ from ftppool.eventlog import log_event
 from ftppool.logs import FIELDS, log
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.stats import PoolStats
+from tests.conftest import Start
 
 A = "192.0.2.1:21"
 STATS = PoolStats(
@@ -161,3 +162,17 @@ log_event(events.FileDone(pool="p", outcome=outcome(Status.FAILED)))
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stderr == printed
+
+
+def test_nobody_hears_of_a_session_where_no_log_is_set_up(start: Start) -> None:
+    """Not even at DEBUG; and a thread of the gate would be the first to import the events."""
+    server = start("pyftpdlib", max_per_ip=3)
+    script = f"""
+import logging, sys
+import ftppool
+logging.getLogger("ftppool").setLevel(logging.DEBUG)
+with ftppool.FTPPool({server.url!r}) as pool, pool.acquire():
+    pass
+assert "ftppool.events" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

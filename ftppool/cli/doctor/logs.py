@@ -28,7 +28,9 @@ __all__ = ["BUDGET", "LogView", "read_logs", "require", "rotated"]
 BUDGET = 64 << 20
 """Bytes that are read of all logs together."""
 BLOCK = 1 << 20
-LONGEST_LINE = 8192
+LONGEST_LINE = 1024
+"""Bytes of a line that are looked at: the time for one grows with their cube, and whoever logs in
+may write names into a log that are made for that."""
 MOST_ROTATED = 8
 """Files of one log that are read: the newest."""
 MOST_KEYS = 100_000

@@ -17,7 +17,7 @@ _INTERPRETERS = re.compile(
     r"(python|pypy|perl|ruby|php|node|nodejs|java|bash|dash|ash|ksh|zsh|sh|lua|tclsh|env)[\d.]*"
 )
 _WITH_VALUE = frozenset({"-W", "-X", "-cp", "-classpath", "-o"})
-_CODE = frozenset({"-c", "-e", "-E", "-r", "--eval"})
+_CODE = frozenset({"-c", "-e", "-E", "-r", "--eval", "-p", "--print"})
 LONGEST = 40
 
 

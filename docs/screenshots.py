@@ -272,6 +272,7 @@ def _slots(stack: ExitStack, folder: Path) -> list[Shown]:
 def _doctor(stack: ExitStack, folder: Path) -> list[Shown]:
     stage = _stage(stack, folder)
     server = next(iter(stage.servers.values()))
+    _wait_for_the_last(server.port)
     script = stage.work / "import.py"
     script.write_text(
         "import ftplib, sys\n"
@@ -296,6 +297,16 @@ def _doctor(stack: ExitStack, folder: Path) -> list[Shown]:
     me = pwd.getpwuid(os.getuid()).pw_name
     names = {str(server.port): "21021", f"  {me} ": f"  {'me':{len(me)}} "}
     return [replace(one, cells=_renamed(one.cells, names)) for one in shown]
+
+
+def _wait_for_the_last(port: int) -> None:
+    """Wait until nothing is left of what another server had at this port (TIME_WAIT: 60 s)."""
+    deadline = time.monotonic() + 65
+    while time.monotonic() < deadline:
+        lines = Path("/proc/net/tcp").read_text().splitlines()
+        if not any(f":{port:04X} " in line and line.split()[3] == "06" for line in lines):
+            return
+        time.sleep(0.5)
 
 
 def _renamed(cells: Cells, names: dict[str, str]) -> Cells:

@@ -82,10 +82,11 @@ class Screen:
                 drawn = _width(self._block[0]) if self._block else 0
                 wide = _width(block[0])
                 rest = " " * min(columns - wide, max(0, drawn - wide))
-                self._write(f"\r{block[0]}{rest}")
+                text = f"\r{block[0]}{rest}"
             else:
-                self._write(self._home() + "".join(_placed(block)))
-            self._block = block
+                text = self._home() + "".join(_placed(block))
+            self._block = block  # first: a Ctrl-C while it is written mostly comes when it is there
+            self._write(text)
 
     def leave(self) -> None:
         """Go on below what a terminal shows: a live block, the ``^C`` that it echoed."""

@@ -46,7 +46,7 @@ class Farewell:
         try:
             now = time.monotonic()
             self._dispatcher.retired = True
-            slots = list(board.ledger.slots)
+            slots = board.unfinished()
             self._clients = list(board.clients.union(client_of(slot) for slot in slots))
             for client in self._clients:
                 board.ledger.shut(client, now)
@@ -81,9 +81,11 @@ class Farewell:
                 say_goodbye(slot, deadline)
                 self.end(slot)
             with self._board.lock:
-                freed = list(self._board.ledger.freed)
-                done = not self._board.ledger.slots
+                freed, ended = list(self._board.ledger.freed), self._opener.ended()
+            self._opener.let_settle(ended)
             self._opener.let_go(freed)
+            with self._board.lock:
+                done = not self._board.unfinished()
             if done:
                 break
             if now >= hurry:

@@ -450,7 +450,8 @@ class Ledger:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
             if slot.settled_at <= now:
                 if slot.connected:
-                    self._ended.append((now, slot.tenant))
+                    # Not `now`: where nobody needs the slot, nobody may look for a long time.
+                    self._ended.append((slot.settled_at, slot.tenant))
                 self.freed.append(slot)
                 self.slots.remove(slot)
                 slot.move(Event.SETTLED)

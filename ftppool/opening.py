@@ -15,7 +15,7 @@ from ftppool.drivers.base import OpenFailed, Wire, shut_down
 from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
 from ftppool.failures import banned, open_error
 from ftppool.lessons import Ban, Lesson, Lessons
-from ftppool.limits.base import Denied, Limiter, Permit
+from ftppool.limits.base import Denied, Limiter
 from ftppool.logs import log
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
@@ -58,11 +58,10 @@ class _Watch:
 class Opener:
     """Does what the ledger asks for: opens and closes, and reports what came of it.
 
-    ``connecting``, ``permits`` and ``asking`` need no lock: each use is one atomic step.
+    ``connecting`` and ``asking`` need no lock: each use is one atomic step.
 
     Attributes:
         connecting: The sockets of the opens that are under way.
-        permits: What the limiters gave, by slot.
         asking: The limiters in whose line this process stands.
     """
 
@@ -70,7 +69,6 @@ class Opener:
         self.board: Board = board
         self._address = str(board.address)
         self.connecting: dict[Slot, socket.socket] = {}
-        self.permits: dict[Slot, Permit] = {}
         self.asking: dict[Limiter, None] = {}
         # So that what was read before a lesson is not applied after it. The board's lock is taken
         # within this one, never the other way round.
@@ -107,7 +105,7 @@ class Opener:
             with self.board.lock:
                 self.board.ledger.denied(slot, time.monotonic(), delay=delay, of_user=of_user)
             return
-        self.permits[slot] = permit
+        self.board.permits[slot] = permit
         if client.listening:
             from ftppool.events import SessionOpening
 
@@ -331,22 +329,38 @@ class Opener:
 
             client.emit(SessionClosed(pool=client.name, address=self._address, politely=politely))
 
-    def let_go(self, slots: list[Slot]) -> None:
-        """Give back the permits of slots that are free again, then let the ledger forget them."""
+    def ended(self) -> list[Slot]:
+        """The slots that settle and still have their permit. Needs the lock."""
+        board = self.board
+        return [
+            slot
+            for slot in board.ledger.slots
+            if slot.state is State.SETTLING and slot in board.permits
+        ]
+
+    def let_settle(self, slots: list[Slot]) -> None:
+        """Give the permits back of slots that settle: nobody has to be there at the end of that."""
         for slot in slots:
-            permit = self.permits.pop(slot, None)
-            if permit is not None:
-                try:
-                    permit.release()
-                except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter
-                    log.exception(
-                        "ftppool: the limiter failed to take a permit back", address=self._address
-                    )
+            # First given back, then forgotten: close() returns once it is not among them any more.
+            permit = self.board.permits.get(slot)
+            try:
+                if permit is not None:
+                    permit.release(slot.settled_at)
+            except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter
+                log.exception(
+                    "ftppool: the limiter failed to take a permit back", address=self._address
+                )
+            finally:
+                self.board.permits.pop(slot, None)
+
+    def let_go(self, slots: list[Slot]) -> None:
+        """See that slots which are free again have no permit, and let the ledger forget them."""
+        self.let_settle([slot for slot in slots if slot in self.board.permits])
         with self.board.lock:
             ledger = self.board.ledger
             ledger.freed = [slot for slot in ledger.freed if slot not in slots]
         for client in map(client_of, slots):
-            if client.listening:
+            if client.listening and not client.closed:
                 from ftppool.events import SessionSettled
 
                 client.emit(SessionSettled(pool=client.name, address=self._address))

@@ -206,6 +206,10 @@ class Slot:
         """True if the server counts, or may still count, a connection for this slot."""
         return self.greeted or bool(self.places)
 
+    def settled(self, now: float) -> bool:
+        """True if the server has forgotten the connection, even if nobody has looked since."""
+        return self.state is State.SETTLING and self.settled_at <= now
+
     @override
     def __repr__(self) -> str:
         owners = [type(place.owner).__name__ for place in self.places if place.owner is not None]

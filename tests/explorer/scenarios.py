@@ -19,6 +19,7 @@ from ftppool.gate import Gate
 from ftppool.lessons import Lessons
 from ftppool.refusals import Phase, Reply
 from ftppool.retry import RetryPolicy
+from ftppool.slots import State
 from tests.explorer.scheduler import Chooser, Scheduler, controlled
 
 __all__ = ["SCENARIOS", "World"]
@@ -68,7 +69,8 @@ class World:
             began = self.scheduler.clock
             self.scheduler.run()
             assert not self.open, f"not ended: {self.open}"
-            assert not self.gate._ledger.slots
+            assert not self.gate._board.permits
+            assert all(slot.state is State.SETTLING for slot in self.gate._ledger.slots)
             assert len(self.ended) == len(set(self.ended)), "ended twice"
             passed = self.scheduler.clock - began
             assert passed < self.patience, f"{passed:.2f} s passed: a wake-up was lost"
@@ -181,7 +183,7 @@ class _Driver:
 class _Permit:
     trying: tuple[str | None, ...] = ()
 
-    def release(self) -> None:
+    def release(self, settled_at: float = 0.0) -> None:
         pass
 
 

@@ -651,7 +651,7 @@ class World:
         for slot in list(self.server):
             if slot not in self.ledger.slots:
                 assert self.now >= self.server.pop(slot), "not settled yet"
-                self.ended.append((self.now, slot.tenant))
+                self.ended.append((slot.settled_at, slot.tenant))
 
     # -- what must hold after every step -----------------------------------------------------------
 

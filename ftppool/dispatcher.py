@@ -111,6 +111,7 @@ class Dispatcher:
         if leaving:
             self._opener.leave_lines()
             return None
+        self._opener.look_again()
         self._opener.let_settle(ended)
         self._opener.let_go(freed)
         for slot in jobs:

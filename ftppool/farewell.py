@@ -59,6 +59,7 @@ class Farewell:
         finally:
             board.lock.release()
         board.nudge.ring()
+        self._opener.look_again()
         self._grips = [grip for _, grip in held]
         for slot, grip in held:
             with contextlib.suppress(Exception):

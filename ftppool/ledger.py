@@ -204,6 +204,36 @@ class Ledger:
         slot.greeted = True
         self.pump(now)
 
+    def may_log_in(self, slot: Slot) -> bool | None:
+        """Tell if a connection that was greeted may log in now.
+
+        Until credentials are proven one connection at a time tries them: some servers lock an
+        account after a few wrong passwords. The others wait, and if it fails none of them tries.
+
+        Returns:
+            False if it is to end without a login; None if it is to ask again later.
+        """
+        tenant = slot.tenant
+        if slot.doomed or tenant.closed:
+            return False
+        if not tenant.proven and any(
+            other.state is State.OPENING
+            and not other.tenant.proven
+            and (other.logging_in or not other.tenant.holds)
+            for other in self.slots
+            if other is not slot
+        ):
+            return None
+        slot.logging_in = True
+        return True
+
+    def withdrawn(self, slot: Slot, now: float) -> None:
+        """A connection was closed that was not to log in."""
+        self._fruitless.append(now)
+        slot.settled_at = now + self.settle
+        slot.move(Event.OPEN_FAILED)
+        self.pump(now)
+
     def opened(self, slot: Slot, session: object, now: float, *, expires: float) -> None:
         """A session is logged in; it may be lent until `expires`."""
         slot.session = session
@@ -239,6 +269,10 @@ class Ledger:
         if connected:
             self._fruitless.append(now)
             self.last_fruitless = error
+        if slot.logging_in and not slot.tenant.proven:
+            for other in self.slots:
+                if other.tenant is slot.tenant and other.state is State.OPENING:
+                    other.doomed = True  # it waits for this login, or is about to
         slot.greeted = False
         slot.settled_at = now + self.settle
         slot.move(Event.OPEN_FAILED)
@@ -274,7 +308,7 @@ class Ledger:
         """
         slot.doomed = True  # no session will come of it: none of ours has to make room for it
         ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
-        others = [other for other in self.slots if other is not slot and other.connected]
+        others = self.besides(slot)
         if ended or any(other.state in (State.CLOSING, State.SETTLING) for other in others):
             # The server had not yet noticed one of our own closes: give it longer the next time.
             self.settle = min(LONGEST_SETTLE, self.settle * 2)
@@ -288,6 +322,19 @@ class Ledger:
         limit = max(1, min(connections, hint or connections, who.learned or connections))
         who.learned, who.probe_at = limit, float("inf")  # the gate will say when: see `taught`
         return limit
+
+    def besides(self, slot: Slot) -> list[Slot]:
+        """Our other connections, as far as the server counts them against this one.
+
+        At a login those do not count that have not come as far (ProFTPD: authenticated clients).
+        """
+        return [
+            other
+            for other in self.slots
+            if other is not slot
+            and other.connected
+            and not (slot.logging_in and other.state is State.OPENING and not other.logging_in)
+        ]
 
     def taught(self, tenant: Tenant | None, limit: int | None, probe_at: float, now: float) -> None:
         """Take over a lesson that is known elsewhere, about one pool's user or about all.

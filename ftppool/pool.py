@@ -533,6 +533,7 @@ class FTPPool:
                 client = self._clients[gate] = Client(
                     cap=self._max_per_ip,
                     places=self._driver.places,
+                    holds=self._driver.holds,
                     max_idle=self._max_idle,
                     estate=self._estate,
                     user=self._target.user,

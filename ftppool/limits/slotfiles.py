@@ -3,13 +3,15 @@
 A file counts as long as its ``flock`` is held, and the kernel lets go of that when the holder dies,
 however it dies. So what is written in a file is only about its holder and decides nothing alone.
 Slot files are never unlinked: a lock on a name that another has replaced would count for nothing.
-All looks and all takes happen under the mutex; letting go needs none. A slot whose holder let go
-of it is taken for as long as the server may still count its connection: the holder does not wait
-for that, and may be no more; so it is written in the file when it ends. That time is one of
-``time.monotonic()``, which is the same for all processes since the boot and follows no change of
-the wall clock. It is trusted only if it is near, so that one of an earlier boot blocks nothing. A lock belongs to the open
+All looks and all takes happen under the mutex; letting go needs none. A lock belongs to the open
 file description, not to the process: our own slots count like everybody's, and a forked child that
 closes its copies takes nothing from its parent.
+
+A slot whose holder has let go of it counts for as long as the server may still count its
+connection. The holder does not wait for that, and may be no more: it has written down when that
+ends, in seconds of ``time.monotonic()``, which is one clock for all processes since the boot and
+follows no change of the wall clock. Such a time counts only if it is near, so that one of an
+earlier boot blocks nothing.
 """
 
 from __future__ import annotations

@@ -111,9 +111,9 @@ def test_the_next_pool_of_the_process_waits_for_what_the_last_one_left(
     for_three: Server, limiter: str
 ) -> None:
     for _ in range(5):
-        with FTPPool(for_three.url, max_per_ip=3, limiter=limiter) as pool:
-            with pool.ftp(), pool.ftp(), pool.ftp() as ftp:
-                ftp.voidcmd("NOOP")
+        pool = FTPPool(for_three.url, max_per_ip=3, limiter=limiter)
+        with pool, pool.ftp(), pool.ftp(), pool.ftp() as ftp:
+            ftp.voidcmd("NOOP")
     census = for_three.wait_idle()
     assert census.peak <= 3
     assert census.refusals == 0
@@ -160,9 +160,8 @@ def test_a_process_that_ends_right_after_close_leaves_its_slots_settling(
     for _ in range(4):
         gone = run(GOES, server.url, how)
         assert gone.wait() == (-9 if how == "killed" else 0)
-        with FTPPool(server.url, max_per_ip=3) as pool:
-            with pool.ftp(), pool.ftp(), pool.ftp() as ftp:
-                ftp.voidcmd("NOOP")
+        with FTPPool(server.url, max_per_ip=3) as pool, pool.ftp(), pool.ftp(), pool.ftp() as ftp:
+            ftp.voidcmd("NOOP")
     slots = [json.loads(file.read_text()) for file in state_directory.glob("*/slot-*")]
     assert [slot["state"] for slot in slots] == ["closed"] * 3
     assert all(0 < slot["settled_at"] < time.monotonic() + 0.5 for slot in slots)

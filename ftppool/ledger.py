@@ -209,12 +209,14 @@ class Ledger:
 
         Until credentials are proven one connection at a time tries them: some servers lock an
         account after a few wrong passwords. The others wait, and if it fails none of them tries.
+        After that they are tried only for who still waits: not once more for the workers of a
+        batch that ends because of them.
 
         Returns:
             False if it is to end without a login; None if it is to ask again later.
         """
         tenant = slot.tenant
-        if slot.doomed or tenant.closed:
+        if slot.doomed or tenant.closed or (tenant.rejected and not self._waits(tenant)):
             return False
         if not tenant.proven and any(
             other.state is State.OPENING
@@ -243,7 +245,7 @@ class Ledger:
         slot.move(Event.OPENED)
         self.failures = 0
         self.last_failure = None
-        slot.tenant.proven = True
+        slot.tenant.proven, slot.tenant.rejected = True, False
         slot.tenant.totals.opened += 1
         self.pump(now)
 
@@ -277,6 +279,7 @@ class Ledger:
         slot.settled_at = now + self.settle
         slot.move(Event.OPEN_FAILED)
         if for_good:
+            slot.tenant.rejected |= slot.logging_in and not slot.tenant.proven
             self.failures = 0
             self._fail_waiters(slot.tenant, error)
         else:
@@ -555,6 +558,9 @@ class Ledger:
     def budget_ends(self) -> float:
         """When the next connect may be tried after many that came to nothing."""
         return self._fruitless[0] + BUDGET_TIME if len(self._fruitless) == BUDGET else 0.0
+
+    def _waits(self, tenant: Tenant) -> bool:
+        return any(w.tenant is tenant and w.alive and not w.served for w in self.waiters)
 
     def _fail_waiters(self, tenant: Tenant, error: FTPPoolError) -> None:
         for waiter in self.waiters:

@@ -111,6 +111,7 @@ class Tenant:
             try them, so that a wrong password is not tried several times.
         holds: True if its connections ask before they log in: until the credentials are proven
             several may be opened as far as that, else only one.
+        rejected: True once they were tried in vain and until they are proven.
         closed: True once the pool was closed.
         totals: What happened to it so far.
     """
@@ -125,6 +126,7 @@ class Tenant:
     generation: int = 0
     proven: bool = False
     holds: bool = False
+    rejected: bool = False
     closed: bool = False
     totals: Totals = field(default_factory=Totals)
 

@@ -170,8 +170,9 @@ Line = int | Interrupt | None
 class World:
     """All that is around a ledger. `stale`: something has changed and no pump ran to its end."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, *, holds: bool = False) -> None:
         self.places = places
+        self.holds = holds
         self.ledger = Ledger()
         self.now = 1000.0
         self.stale = False
@@ -187,6 +188,7 @@ class World:
         self.mailbox: list[tuple[Place, Loan]] = []
         # The gate: jobs that it has claimed, and what it has of the limiter.
         self.jobs: list[Slot] = []
+        self.logging_in: set[Slot] = set()
         self.permits: set[Slot] = set()
         # The server: what it counts, from when on it may forget it, and what it has seen end.
         self.server: dict[Slot, float] = {}
@@ -197,7 +199,9 @@ class World:
         self.allowance = 0
 
     def pool(self, cap: int, max_idle: float = 30.0) -> Tenant:
-        self.tenants.append(Tenant(cap=cap, places=self.places, max_idle=max_idle))
+        self.tenants.append(
+            Tenant(cap=cap, places=self.places, max_idle=max_idle, holds=self.holds)
+        )
         return self.tenants[-1]
 
     def do(
@@ -415,7 +419,31 @@ class World:
         self.server[slot] = float("inf")
         self.do("greeted", slot)
 
+    def may_log_in(self, slot: Slot) -> bool:
+        """A driver that holds asks; one that is not to log in says QUIT."""
+        if not self.holds or slot in self.logging_in:
+            return True
+        if not slot.greeted:
+            self.greet(slot)
+        tenant = slot.tenant
+        trying = [other for other in self.logging_in if not other.tenant.proven]
+        nobody = all(waiter.tenant is not tenant for waiter in unserved(self.ledger))
+        useless = slot.doomed or tenant.closed or (tenant.rejected and nobody)
+        granted = self.ledger.may_log_in(slot)
+        assert granted is (False if useless else None if trying and not tenant.proven else True)
+        if granted:
+            self.logging_in.add(slot)
+        elif granted is False:
+            self.jobs.remove(slot)
+            self.server[slot] = self.now + FIRST_SETTLE
+            self.do("withdrawn", slot)
+            assert slot.state in {State.SETTLING, State.FREE}
+        return bool(granted)
+
     def log_in(self, slot: Slot, lifetime: float) -> None:
+        if not self.may_log_in(slot):
+            return
+        self.logging_in.discard(slot)
         self.jobs.remove(slot)
         self.server[slot] = float("inf")
         self.do("opened", slot, object(), expires=self.now + lifetime)
@@ -435,9 +463,19 @@ class World:
 
     def fail(self, slot: Slot, error: FTPPoolError, delay: float, *, for_good: bool) -> None:
         waiting = unserved(self.ledger)
+        in_vain = slot in self.logging_in and not slot.tenant.proven
+        held_back = [
+            other
+            for other in self.ledger.slots
+            if other.state is State.OPENING and other.tenant is slot.tenant and other is not slot
+        ]
+        self.logging_in.discard(slot)
         self.jobs.remove(slot)
         self.server.pop(slot, None)
         self.do("open_failed", slot, error, delay=delay, for_good=for_good)
+        if in_vain:
+            assert all(other.doomed for other in held_back), "tried by one who waited for it"
+            assert slot.tenant.rejected or not for_good
         for waiter in waiting:
             if waiter.tenant is slot.tenant and waiter.place is None:
                 assert (waiter.error is error) == for_good or waiter.tenant.closed
@@ -460,6 +498,12 @@ class World:
         """The server's own count of our connections, and DESIGN 4."""
         ended = [tenant for when, tenant in self.ended if self.now - when < MEMORY]
         others = [other for other in self.server if other is not slot]
+        if slot in self.logging_in:  # then the server counts those that have come as far
+            others = [
+                other
+                for other in others
+                if other.state is not State.OPENING or other in self.logging_in
+            ]
         ending = [other for other in others if other.state in {State.CLOSING, State.SETTLING}]
         settle = self.ledger.settle * (2 if ended or ending else 1)
         tenants, learned = [other.tenant for other in others] + ended, self.ledger.learned
@@ -570,14 +614,22 @@ class World:
         """The open before has its greeting; after a failure, or before any login, its login."""
         before = [slot for slot in self.ledger.slots if slot.state is State.OPENING]
         before = [slot for slot in before if slot is not new]
-        strictly = self.ledger.failures or not tenant.proven
+        strictly = self.ledger.failures or not (tenant.proven or tenant.holds)
         return not before if strictly else all(slot.greeted for slot in before)
+
+    def coming(self) -> int:
+        """How many slots will be free without anybody's doing."""
+        states = {State.CLOSING, State.SETTLING}
+        return sum(
+            slot.state in states or (slot.state is State.OPENING and slot.doomed)
+            for slot in self.ledger.slots
+        )
 
     def needy(self, waiters: list[Waiter]) -> list[Waiter]:
         """Who of these needs room at the address: no slot of his pool is on its way to him."""
         promised: Counter[Tenant] = Counter()
         for slot in self.ledger.slots:
-            if slot.state is State.OPENING:
+            if slot.state is State.OPENING and not slot.doomed:
                 promised[slot.tenant] += slot.tenant.places
         needy = []
         for waiter in waiters:
@@ -605,7 +657,9 @@ class World:
             mine = [other for other in slots if other.tenant is slot.tenant]
             assert len(mine) <= self.allowed_to(slot.tenant)
             if complete:
-                opening = [other for other in mine if other.state is State.OPENING]
+                opening = [
+                    other for other in mine if other.state is State.OPENING and not other.doomed
+                ]
                 waiting = unserved(self.ledger)
                 his = [waiter for waiter in waiting if waiter.tenant is slot.tenant]
                 beneficiary = his[(len(opening) - 1) * self.places]
@@ -642,7 +696,7 @@ class World:
             ]
             assert all(other.tenant is not tenant for other in earlier), "not FIFO"
             if complete and self.places == 1 and len(self.ledger.slots) >= self.allowed():
-                coming = self.ledger.count(State.CLOSING) + self.ledger.count(State.SETTLING)
+                coming = self.coming()
                 assert len(self.needy(earlier)) <= coming, "overtook a waiter of another pool"
         self.given = given
 
@@ -680,6 +734,12 @@ class World:
             known = owner in loans if isinstance(owner, Loan) else owner in self.queue
             assert known or (isinstance(owner, Waiter) and not owner.alive)
 
+    def check_that_a_password_is_tried_by_one(self) -> None:
+        """DESIGN 4: until it is known to be right."""
+        opening = {slot for slot in self.ledger.slots if slot.state is State.OPENING}
+        assert self.logging_in <= opening
+        assert sum(not slot.tenant.proven for slot in self.logging_in) <= 1
+
     def check_the_queue(self) -> None:
         """DESIGN 11.4; `_look_at_gifts` has the rest of it."""
         alive = [waiter for waiter in self.ledger.waiters if waiter.alive]
@@ -713,7 +773,7 @@ class World:
             may_open = needy and self.one_by_one(needy[0].tenant)
             assert not (may_open and self.now >= ledger.not_before)
             return
-        coming = ledger.count(State.CLOSING) + ledger.count(State.SETTLING)
+        coming = self.coming()
         for waiter in needy[coming:]:
             others = [slot for slot in ledger.slots if slot.tenant is not waiter.tenant]
             assert not any(slot.idle for slot in others)
@@ -722,7 +782,11 @@ class World:
         """DESIGN 11.8 and 11.9: no session is kept that nobody may have."""
         if self.stale:
             return
-        living = [slot for slot in self.ledger.slots if slot.state in {State.OPENING, State.OPEN}]
+        living = [
+            slot
+            for slot in self.ledger.slots
+            if slot.state is State.OPEN or (slot.state is State.OPENING and not slot.doomed)
+        ]
         idle = [slot for slot in living if slot.idle]
         for slot in idle:
             assert not slot.doomed
@@ -760,6 +824,7 @@ class World:
     def check_all(self) -> None:
         self.check_the_cap()
         self.check_that_no_slot_is_lost()
+        self.check_that_a_password_is_tried_by_one()
         self.check_the_queue()
         self.check_that_no_waiter_is_stuck()
         self.check_what_must_end()
@@ -777,10 +842,11 @@ class LedgerMachine(RuleBasedStateMachine):
     """Few rules for much: Hypothesis leaves out some of the rules in each run."""
 
     places: ClassVar[int]
+    holds: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.places)
+        self.world = World(self.places, holds=self.holds)
 
     @initialize(
         terms=st.lists(
@@ -922,7 +988,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.claimed(State.OPENING))
     @rule(
         how=st.sampled_from(
-            ["logs in", "greets", "address", "user", "server", "fails", "fails for good", "denied"]
+            [
+                "logs in",
+                "greets",
+                "asks",
+                "address",
+                "user",
+                "server",
+                "fails",
+                "fails for good",
+                "denied",
+            ]
         ),
         pick=PICK,
         lifetime=st.sampled_from([1000.0, 5.0]),
@@ -935,6 +1011,8 @@ class LedgerMachine(RuleBasedStateMachine):
         world, slot = self.world, picked(self.world.claimed(State.OPENING), pick)
         if how == "logs in":
             world.log_in(slot, lifetime)
+        elif how == "asks":
+            world.may_log_in(slot)
         elif how.startswith("fails"):
             world.fail(slot, AuthError("530"), delay, for_good=how == "fails for good")
         elif how in {"address", "user", "server"}:
@@ -975,7 +1053,13 @@ class ThreePlaces(LedgerMachine):
     places = 3
 
 
-@pytest.mark.parametrize("machine", [OnePlace, ThreePlaces])
+class Holding(OnePlace):
+    """FTP: connections wait with their login until the password is known to be right."""
+
+    holds = True
+
+
+@pytest.mark.parametrize("machine", [OnePlace, ThreePlaces, Holding])
 def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
     machine: type[LedgerMachine],
 ) -> None:

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -1008,7 +1008,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def open_ends(
         self, how: str, pick: int, lifetime: float, delay: float, hint: int | None
     ) -> None:
-        world, slot = self.world, picked(self.world.claimed(State.OPENING), pick)
+        self.end_open(how, picked(self.world.claimed(State.OPENING), pick), lifetime, delay, hint)
+
+    def end_open(
+        self, how: str, slot: Slot, lifetime: float, delay: float, hint: int | None
+    ) -> None:
+        world = self.world
         if how == "logs in":
             world.log_in(slot, lifetime)
         elif how == "asks":
@@ -1071,6 +1076,56 @@ def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
+
+
+NEWCOMERS = st.sampled_from(
+    [
+        "asks", "asks", "asks", "logs in", "address", "user", "fails", "fails for good",
+        "one more", "another pool", "leaves", "dispatch", "time passes", "shut",
+    ]
+)  # fmt: skip
+
+
+@given(cap=st.integers(2, 4), count=st.integers(2, 4), steps=st.lists(st.tuples(NEWCOMERS, PICK)))
+@settings(deadline=None, max_examples=400)
+def test_until_a_password_is_known_to_be_right_one_connection_at_a_time_tries_it(
+    cap: int, count: int, steps: list[tuple[str, int]]
+) -> None:
+    """The same from the start of a pool, where the machine above seldom stays for long."""
+    world = World(1, holds=True)
+    tenant = world.pool(cap)
+    for _ in range(count):
+        world.enter(tenant)
+    for step, pick in steps:
+        opening = world.claimed(State.OPENING)
+        if step == "another pool" and len(world.tenants) < 3:
+            tenant = world.pool(cap)
+        if step in {"one more", "another pool"}:
+            if world.free_threads() and not tenant.closed:
+                world.enter(tenant)
+        elif step == "leaves":
+            if world.queue:
+                world.leave(picked(world.queue, pick))
+        elif step == "dispatch":
+            world.dispatch()
+        elif step == "time passes":
+            world.now += 0.06
+            world.do("pump")
+        elif step == "shut":
+            world.do("shut", picked(world.tenants, pick))
+        elif not opening:
+            continue
+        elif step == "asks":
+            world.may_log_in(picked(opening, pick))
+        elif step == "logs in":
+            world.log_in(picked(opening, pick), 1000.0)
+        elif step in {"address", "user"}:
+            world.refuse(picked(opening, pick), 0.0, None, step)
+        else:
+            error = AuthError("530")
+            world.fail(picked(opening, pick), error, 0.0, for_good=step == "fails for good")
+        world.check_all()
+    world.finish()
 
 
 def crowded(places: int) -> World:

@@ -216,16 +216,17 @@ class Ledger:
             False if it is to end without a login; None if it is to ask again later.
         """
         tenant = slot.tenant
-        if slot.doomed or tenant.closed or (tenant.rejected and not self._waits(tenant)):
-            return False
-        if not tenant.proven and any(
-            other.state is State.OPENING
-            and not other.tenant.proven
-            and (other.logging_in or not other.tenant.holds)
-            for other in self.slots
-            if other is not slot
-        ):
-            return None
+        if not tenant.proven:
+            if slot.doomed or tenant.closed or (tenant.rejected and not self._waits(tenant)):
+                return False
+            if any(
+                other.state is State.OPENING
+                and not other.tenant.proven
+                and (other.logging_in or not other.tenant.holds)
+                for other in self.slots
+                if other is not slot
+            ):
+                return None
         slot.logging_in = True
         return True
 

@@ -304,9 +304,7 @@ class FTPWire:
         ftp = self._new_handle()
         try:
             user = self._target.user
-            # ftplib has a password of its own for anonymous users.
-            soon = at_once and self._grouping and password and user != "anonymous"
-            log_in = ftp._log_in_at_once if soon else ftp._log_in
+            log_in = ftp._log_in_at_once if at_once and self._grouping else ftp._log_in
             self._control.login_reply = log_in(user, password)
         except (OSError, EOFError) as error:
             if self._unheard_after_handshake(ftp, error):

@@ -488,6 +488,8 @@ class LeasedFTP(FTP):
 
     def _log_in_at_once(self, user: str, password: str) -> str:
         """The same in one round trip: the password does not wait until it is asked for."""
+        if user == "anonymous" and password in {"", "-"}:
+            password += "anonymous@"  # as ftplib does
         self.putcmd(f"USER {user}")
         self.putcmd(f"PASS {password}")
         reply = self.getresp()

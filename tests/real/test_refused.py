@@ -179,7 +179,7 @@ def _without_password(server: Server, relay: Relay) -> str:
     return f"ftp://{server.user}@{server.host}:{relay.port}"
 
 
-@pytest.mark.parametrize("kind", ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"])
+@pytest.mark.parametrize("kind", ["proftpd", "pure-ftpd", "pyftpdlib"])
 def test_a_wrong_password_is_tried_by_one_connection_while_the_others_wait_for_it(
     start: Start, kind: str, tmp_path: Any
 ) -> None:
@@ -208,7 +208,7 @@ def test_a_wrong_password_is_tried_by_one_connection_while_the_others_wait_for_i
     assert census.quits == census.connects - 1
 
 
-@pytest.mark.parametrize("kind", ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"])
+@pytest.mark.parametrize("kind", ["proftpd", "pure-ftpd", "pyftpdlib"])
 def test_a_batch_with_a_wrong_password_tries_it_once_whatever_its_workers(
     start: Start, kind: str, tmp_path: Any
 ) -> None:

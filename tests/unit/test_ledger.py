@@ -503,7 +503,7 @@ def test_a_rejected_password_is_not_tried_again_for_nobody() -> None:
     assert not tenant.rejected
 
 
-def test_a_closed_pool_does_not_log_in_any_more() -> None:
+def test_a_closed_pool_tries_no_password() -> None:
     ledger, tenant = Ledger(), holding()
     slots = open_up_to_the_login(ledger, tenant)
     ledger.shut(tenant, NOW)

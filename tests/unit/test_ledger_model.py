@@ -304,7 +304,8 @@ class World:
         owners = [place.owner for slot in slots for place in slot.places]
         loans = [owner for owner in owners if isinstance(owner, Loan)]
         holds = any(loan.thread in waiter.threads for loan in loans)
-        plain = self.places == 1 and len(loans) == len(slots) <= self.allowed()
+        # One more that is open as a probe ends when it comes back, for nobody.
+        plain = self.places == 1 and len(loans) == len(slots) <= self.allowed(probe=False)
         # With a limit of one user, threads may wait in a ring over two pools: not all is told then.
         plain = plain and all(tenant.learned is None for tenant in self.tenants)
         if told or (holds and plain):
@@ -429,6 +430,7 @@ class World:
         trying = [other for other in self.logging_in if not other.tenant.proven]
         nobody = all(waiter.tenant is not tenant for waiter in unserved(self.ledger))
         useless = slot.doomed or tenant.closed or (tenant.rejected and nobody)
+        useless &= not tenant.proven
         granted = self.ledger.may_log_in(slot)
         assert granted is (False if useless else None if trying and not tenant.proven else True)
         if granted:

@@ -54,12 +54,13 @@ def open_path(path: str) -> LocalFile:
     if not stat.S_ISREG(stream.info.st_mode):
         stream.close()
         raise not_a_file(path, stream.info.st_mode)
+    if sys.platform != "win32":
+        os.set_blocking(stream.fileno(), True)
     return stream
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # Something may have put a FIFO there since the walk: opening one waits for a writer. Of what
-    # is a regular file reads take no notice of the flag (POSIX open()).
+    # Something may have put a FIFO there since the walk: opening one waits for a writer.
     if sys.platform != "win32":
         flags |= os.O_NONBLOCK
     return os.open(path, flags)

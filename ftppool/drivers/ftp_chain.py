@@ -103,8 +103,7 @@ class Chain:
 
     def _unwritable(self, start: Start) -> FTPPoolError | None:
         try:
-            start.path.encode(self._ftp.encoding, "surrogateescape")
-            for name in (start.probe or "", *start.directories):
+            for name in (start.path, start.probe or "", *start.directories):
                 name.encode(self._ftp.encoding, "surrogateescape")
         except UnicodeEncodeError:
             return self._words.unwritable(start.path)

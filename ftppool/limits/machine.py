@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ftppool.hooks import in_child
 from ftppool.lessons import Lessons
 from ftppool.limits.base import Allowance, Denied, Permit
 from ftppool.limits.fairness import Grant, Seen, allowance, may_take, shown_too_low
@@ -79,8 +80,6 @@ class MachineLimiter:
     any thread. A forked child begins with none of its parent's permits.
     """
 
-    _shared: MachineLimiter | None = None
-
     def __init__(self) -> None:
         self._forget()
 
@@ -96,9 +95,7 @@ class MachineLimiter:
     @classmethod
     def shared(cls) -> MachineLimiter:
         """Return the limiter of this process."""
-        if MachineLimiter._shared is None:
-            MachineLimiter._shared = MachineLimiter()
-        return MachineLimiter._shared
+        return _SHARED
 
     # -- the protocol ------------------------------------------------------------------------------
 
@@ -361,14 +358,16 @@ class MachineLimiter:
             folder.close()
 
 
+_SHARED = MachineLimiter()
+
+
 class _NoState(Exception):
     """There is no state directory, so each process counts for itself."""
 
 
 def _after_fork() -> None:
     drop_all_after_fork()
-    if MachineLimiter._shared is not None:
-        MachineLimiter._shared._forget()
+    _SHARED._forget()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

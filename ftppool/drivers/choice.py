@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from ftppool.bucket import Bucket
 from ftppool.errors import ConfigError
-from ftppool.sshconfig import SSHConfig
 from ftppool.target import FTPConfig, Target
 
 if TYPE_CHECKING:
     import ssl
 
     from ftppool.drivers.base import Driver
+    from ftppool.sshconfig import SSHConfig
     from ftppool.tlsconfig import TLSConfig
 
 __all__ = ["driver_of"]
@@ -49,6 +49,7 @@ def driver_of(
             raise ConfigError("ftp= is for ftp:// targets: this one is sftp://, write ssh=")
         from ftppool.drivers.base import Timeouts
         from ftppool.drivers.sftp import SFTPDriver
+        from ftppool.sshconfig import SSHConfig
 
         timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         sftp = SFTPDriver(target, ssh or SSHConfig(), timeouts, channels=channels, bucket=bucket)

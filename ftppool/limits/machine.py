@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from ftppool.hooks import in_child
 from ftppool.lessons import Lessons
@@ -268,7 +267,7 @@ class MachineLimiter:
 
     def _with_unsaved(self, address: str, seen: Seen) -> Seen:
         unsaved = self._unsaved.get(address)
-        return seen if unsaved is None else replace(seen, lessons=unsaved)
+        return seen if unsaved is None else seen._replace(lessons=unsaved)
 
     def _leave_line(self, folder: Folder | None, address: str) -> None:
         wish = self._wishes.pop(address, None)
@@ -299,7 +298,7 @@ class MachineLimiter:
         else:
             lock, record = wish
         # A clock that was set back must not make us newcomers until it has caught up.
-        record = replace(record.with_cap(cap, asked=now), since=min(record.since, now))
+        record = record.with_cap(cap, asked=now)._replace(since=min(record.since, now))
         self._wishes[address] = (lock, record)
         lock.write(record)
 

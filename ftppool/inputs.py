@@ -22,9 +22,7 @@ from functools import partial
 from hashlib import blake2b, sha256
 from operator import attrgetter
 from pathlib import PurePath, PureWindowsPath
-from typing import BinaryIO, TypeAlias, cast
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
 from ftppool.errors import ConfigError, FTPPoolError
 from ftppool.logs import log
@@ -32,12 +30,15 @@ from ftppool.patterns import Globs, Patterns, patterns_of
 from ftppool.sources import not_a_file, open_callable, open_path, raise_error, source_error
 from ftppool.target import check_remote_name, join
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 __all__ = ["EmptyDirectory", "Input", "Inputs", "Job", "Keyed", "Source", "jobs"]
 
 _Path: TypeAlias = str | os.PathLike[str]
-_Data: TypeAlias = Buffer | Callable[[], BinaryIO]  # called anew for each attempt
-Source: TypeAlias = _Path | _Data
-Input: TypeAlias = _Path | tuple[Source, str | PurePath]
+_Data: TypeAlias = "Buffer | Callable[[], BinaryIO]"  # called anew for each attempt
+Source: TypeAlias = "_Path | _Data"
+Input: TypeAlias = "_Path | tuple[Source, str | PurePath]"
 _Found: TypeAlias = "Job | EmptyDirectory"
 _Stack: TypeAlias = list[tuple[str, list[os.DirEntry[str]]]]
 
@@ -95,8 +96,7 @@ class Keyed:
         return self.open()
 
 
-@dataclass(frozen=True, slots=True)
-class EmptyDirectory:
+class EmptyDirectory(NamedTuple):
     """A directory with nothing in it: made on the server, has no outcome.
 
     Attributes:

@@ -20,23 +20,24 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
 from ftppool.errors import ConfigError, FTPPoolError
 from ftppool.logs import log
 from ftppool.patterns import Globs, Patterns, patterns_of
 from ftppool.sources import not_a_file, open_callable, open_path, raise_error, source_error
 from ftppool.target import check_remote_name, join
-from ftppool.typed import Buffer
 
 if TYPE_CHECKING:
     from pathlib import PurePath
 
+    from typing_extensions import Buffer
+
 __all__ = ["EmptyDirectory", "Input", "Inputs", "Job", "Keyed", "Source", "jobs"]
 
 _Path: TypeAlias = str | os.PathLike[str]
-_Data: TypeAlias = Buffer | Callable[[], BinaryIO]  # called anew for each attempt
-Source: TypeAlias = _Path | _Data
+_Data: TypeAlias = "Buffer | Callable[[], BinaryIO]"  # called anew for each attempt
+Source: TypeAlias = "_Path | _Data"
 Input: TypeAlias = "_Path | tuple[Source, str | PurePath]"
 _Found: TypeAlias = "Job | EmptyDirectory"
 _Stack: TypeAlias = list[tuple[str, list[os.DirEntry[str]]]]
@@ -95,8 +96,7 @@ class Keyed:
         return self.open()
 
 
-@dataclass(frozen=True, slots=True)
-class EmptyDirectory:
+class EmptyDirectory(NamedTuple):
     """A directory with nothing in it: made on the server, has no outcome.
 
     Attributes:

@@ -140,8 +140,10 @@ pool.acquire().release()
 def test_an_upload_that_exit_breaks_off_never_looks_whole(start: Start) -> None:
     server = start("vsftpd")
     script = """
+    under_way = threading.Event()
     class Endless:
         def read(self, size=-1):
+            under_way.set()
             time.sleep(0.001)
             return b"x" * 1000
     pool = FTPPool(url)
@@ -149,7 +151,7 @@ def test_an_upload_that_exit_breaks_off_never_looks_whole(start: Start) -> None:
         with pool.ftp() as ftp:
             ftp.storbinary("STOR endless", Endless())
     threading.Thread(target=work, daemon=True).start()
-    time.sleep(0.5)
+    assert under_way.wait(10)
     """
     ended = run("if True:\n" + script, server.url)
     assert ended.seconds < 5

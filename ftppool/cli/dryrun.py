@@ -18,13 +18,22 @@ from ftppool.pool import FTPPool
 from ftppool.screen import Screen, amount, size
 from ftppool.session import Session
 from ftppool.target import Target, join
+from ftppool.uploads import UploadBatchOptions, check_uploads
 
 __all__ = ["get", "put"]
 
 
-def put(options: Options, target: Target, sources: Iterable[Input]) -> int:
-    """Say what would be uploaded; connects to nothing."""
+def put(
+    options: Options,
+    target: Target,
+    sources: Iterable[Input],
+    pool: PoolOptions,
+    how: UploadBatchOptions,
+) -> int:
+    """Say what would be uploaded; connects to nothing, and refuses what the run would refuse."""
     teller = _Teller(options)
+    FTPPool(target, max_per_ip=options.max_per_ip, **pool).close()
+    check_uploads(how)
     reader = Inputs("", include=options.include, exclude=options.exclude)
     for item in reader.read(sources):
         if isinstance(item, EmptyDirectory):

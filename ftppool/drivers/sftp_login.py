@@ -90,6 +90,10 @@ class _Refused(Exception):
     """The server said something else than an SSH banner, or nothing, and hung up."""
 
 
+class _Garbled(Exception):
+    """What came behind the SSH banner is no SSH."""
+
+
 class Opening:
     """One attempt to get to a server and in; used once."""
 
@@ -136,7 +140,8 @@ class Opening:
                     phase="login",
                     retryable=False,
                 ) from error
-            if isinstance(error, (*ERRORS, _Refused)) and not isinstance(error, FTPPoolError):
+            expected = (*ERRORS, _Refused, _Garbled)
+            if isinstance(error, expected) and not isinstance(error, FTPPoolError):
                 raise OpenFailed(self._reply(error)) from error
             raise
         connection = self._opened.pop()
@@ -235,7 +240,13 @@ def _shake_hands(transport: Transport, timeout: float) -> None:
     if not done.wait(timeout):
         raise TimeoutError(f"the SSH key exchange did not end within {timeout:g} s")
     if not transport.is_active():
-        raise transport.get_exception() or EOFError("the server hung up in the key exchange")
+        error = transport.get_exception()
+        if error is None or isinstance(error, EOFError):  # paramiko's has no words
+            raise EOFError("the server hung up in the key exchange")
+        if transport.farewell or isinstance(error, (OSError, IncompatiblePeer)):
+            raise error
+        # Whatever paramiko makes of bytes that have no sense, be it an IndexError.
+        raise _Garbled(f"what follows its SSH banner is no SSH ({error})") from error
 
 
 def _drop_frames(error: BaseException | None) -> None:

@@ -19,6 +19,8 @@ __all__ = ["Stream", "Transport"]
 
 BY_APPLICATION = 11
 READ_AHEAD = 128 * 1024
+LONGEST_WORDS = 1000
+"""Bytes of what a server says in place of its banner."""
 
 
 class Stream:
@@ -71,7 +73,7 @@ class Stream:
                     raise
                 more = b""
             if not more or len(self._rest) > READ_AHEAD:
-                return self._rest.decode("utf-8", "replace").strip()
+                return self._rest[:LONGEST_WORDS].decode("utf-8", "replace").strip()
             self._rest += more
 
     def recv(self, size: int) -> bytes:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from ftppool.above import Detour
 from ftppool.logs import log
 from ftppool.progress import Progress, UnderWay
-from ftppool.screen import Screen, amount, cut, printable, size
+from ftppool.screen import Screen, amount, cut, size
+from ftppool.words import printable
 
 __all__ = ["Display", "block", "sentence", "summary"]
 

@@ -19,6 +19,7 @@ from ftppool.screen import Screen, amount, size
 from ftppool.session import Session
 from ftppool.target import Target, join
 from ftppool.uploads import UploadBatchOptions, check_uploads
+from ftppool.words import encodable
 
 __all__ = ["get", "put"]
 
@@ -106,7 +107,7 @@ class _Teller:
         self._files += 1
         self._bytes += length or 0
         if self._json is not None:
-            plain = {"source": _plain(source), "destination": _plain(destination)}
+            plain = {"source": encodable(source), "destination": encodable(destination)}
             self._json.write({"event": "WouldMove", **plain, "size": length})
         else:
             amount_moved = "" if length is None else f" ({size(length)})"
@@ -125,7 +126,3 @@ class _Teller:
             return Exit.FAILED
         empty = not self._files and self._options.error_on_empty
         return Exit.NOTHING if empty else Exit.OK
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -10,7 +10,8 @@ from ftppool.cli import lockfile, reportfile, reporting
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.credentials import Place, source_of
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, in_flags, one_line
-from ftppool.cli.progress import Follower, Tally
+from ftppool.cli.follower import Follower
+from ftppool.cli.tally import Tally
 from ftppool.cli.voice import Voice, logged
 from ftppool.display import Display, summary
 from ftppool.errors import AuthError, ConfigError, FTPPoolError, TransferError

@@ -18,6 +18,7 @@ from typing import TextIO
 from ftppool.errors import ConfigError
 from ftppool.events import Event, FileDone, FileProgress
 from ftppool.report import BatchReport, Outcome
+from ftppool.words import encodable
 
 __all__ = ["JsonLines", "check_place", "write"]
 
@@ -143,7 +144,7 @@ def _value(value: object) -> object:
         case Outcome():
             return value.to_dict()
         case str():
-            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+            return encodable(value)
         case _:
             return value
 

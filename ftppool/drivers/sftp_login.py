@@ -15,7 +15,7 @@ from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, tune
 from ftppool.drivers.sftp_auth import authenticate
 from ftppool.drivers.sftp_endpoint import CommandSocket, Endpoint, hops_of
 from ftppool.drivers.sftp_hosts import HostKeys
-from ftppool.drivers.sftp_stream import Stream, Transport
+from ftppool.drivers.sftp_stream import FAILURES, Stream, Transport
 from ftppool.errors import ConnectError, FTPPoolError
 from ftppool.refusals import Phase, Reply
 from ftppool.sshconfig import SSHConfig
@@ -24,7 +24,6 @@ __all__ = ["Connection", "Opening"]
 
 JOIN = 2.0
 """Seconds for paramiko's thread to end once its socket is closed."""
-ERRORS = (OSError, EOFError, paramiko.SSHException)
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +46,7 @@ class Connection:
             self.due = time.monotonic() + within
             # Whoever is stuck in a send gives up soon; the goodbye comes behind him.
             self.stream.limit = within
-            with contextlib.suppress(*ERRORS):  # the peer is gone
+            with contextlib.suppress(*FAILURES):  # the peer is gone
                 self.transport.disconnect(within)
 
     def end(self, within: float) -> bool:
@@ -140,7 +139,7 @@ class Opening:
                     phase="login",
                     retryable=False,
                 ) from error
-            expected = (*ERRORS, _Refused, _Garbled)
+            expected = (*FAILURES, _Refused, _Garbled)
             if isinstance(error, expected) and not isinstance(error, FTPPoolError):
                 raise OpenFailed(self._reply(error)) from error
             raise

@@ -11,8 +11,9 @@ import pytest
 
 from ftppool.display import Display, block, sentence, summary
 from ftppool.progress import Meter, Progress, UnderWay
-from ftppool.screen import Screen, cut, printable
+from ftppool.screen import Screen, cut
 from ftppool.stats import PoolStats
+from ftppool.words import printable
 from tests.support.terminal import Terminal
 
 REPLY = "421 There are too many connections from your internet address."

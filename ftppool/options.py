@@ -11,7 +11,7 @@ from ftppool.errors import ConfigError
 from ftppool.limits.base import Limiter
 from ftppool.retry import RetryPolicy
 from ftppool.sshconfig import SSHConfig
-from ftppool.target import FTPConfig, Target
+from ftppool.target import FTPConfig, Target, lacks_password
 from ftppool.tlsconfig import TLSConfig
 
 if TYPE_CHECKING:
@@ -75,14 +75,16 @@ def check_known(options: Mapping[str, object], known: type, *others: str) -> Non
 
 
 def check_target(target: object, user: str | None, password: object) -> Target:
-    """Read the URL, or take the target as it is."""
+    """Read the URL, or take the target as it is; a password that is missing is told now."""
     secret = cast("str | Callable[[], str] | None", password)
     if isinstance(target, str):
-        return Target.parse(target, user=user, password=secret)
-    if not isinstance(target, Target):
+        target = Target.parse(target, user=user, password=secret)
+    elif not isinstance(target, Target):
         raise ConfigError(f"target={target!r}: write a URL such as 'ftp://user@host/directory'")
-    if user is not None or password is not None:
+    elif user is not None or password is not None:
         raise ConfigError("user and password belong into the Target, or use a URL")
+    if lacks_password(target):
+        target.secret()  # raises: not only at the first login
     return target
 
 

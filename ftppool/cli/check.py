@@ -15,7 +15,7 @@ from typing import Any
 
 from ftppool.cli import connect
 from ftppool.cli.args import Options
-from ftppool.cli.credentials import source_of
+from ftppool.cli.credentials import Source, source_of
 from ftppool.cli.exits import Exit, one_line
 from ftppool.cli.voice import Voice, logged
 from ftppool.errors import FTPPoolError, TransferError
@@ -46,7 +46,7 @@ def run(options: Options) -> int:
     facts: Facts = {
         "target": target.url,
         "user": whole.user,
-        "password_from": None if source is None else source.words,
+        "password_from": _origin(source, whole),
     }
 
     def note(event: Event) -> None:
@@ -70,6 +70,12 @@ def run(options: Options) -> int:
     else:
         _show(facts)
     return Exit.OK if facts["directory"] is not None else Exit.FAILED
+
+
+def _origin(source: Source | None, whole: Target) -> str | None:
+    if source is not None:
+        return source.words
+    return None if whole.password is None else "the terminal"
 
 
 def _look(pool: FTPPool, target: Target, facts: Facts) -> None:

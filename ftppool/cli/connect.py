@@ -15,7 +15,7 @@ from ftppool.errors import ConfigError
 from ftppool.options import PoolOptions
 from ftppool.retry import RetryPolicy
 from ftppool.sshconfig import SSHConfig
-from ftppool.target import FTPConfig, Target
+from ftppool.target import FTPConfig, Target, lacks_password
 from ftppool.tlsconfig import TLSConfig
 
 __all__ = ["place_of", "pool_options", "with_password"]
@@ -99,12 +99,16 @@ def _with_user(options: Options, target: Target, url: str, level: Level) -> Plac
 
 
 def with_password(options: Options, place: Place) -> Target:
-    """Fetch the password from where it is.
+    """Fetch the password from where it is; ask for it if it is nowhere and there must be one.
 
     Raises:
         ConfigError: It cannot be had, or there is no user that it could be for.
     """
     source, target = source_of(options, place), place.target
+    if source is None and lacks_password(target):
+        from ftppool.cli.ask import ask
+
+        return dataclasses.replace(target, password=ask(target))
     if source is None or target.password is not None:
         return target
     if not place.named and source.netrc is not None:

@@ -26,7 +26,7 @@ from ftppool.events import (
 )
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.screen import Screen, amount, size
-from ftppool.target import Target
+from ftppool.target import Target, lacks_password
 
 __all__ = ["Run", "Watchers", "move"]
 
@@ -82,7 +82,8 @@ def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchRe
     finally:
         screen.clear()
     if not report.ok:
-        return _failed(voice, report, known=source_of(options, place) is not None), report
+        given = source_of(options, place) is not None or lacks_password(place.target)
+        return _failed(voice, report, known=given), report
     if not report.outcomes and options.error_on_empty:
         return Exit.NOTHING, report
     if watch.lost:
@@ -187,7 +188,7 @@ def _failed(voice: Voice, report: BatchReport, *, known: bool) -> Exit:
     """Say what did not arrive and why, one line each, and a last one that counts.
 
     Args:
-        known: True if there was a password.
+        known: True if there was a password, from a place or from the terminal.
     """
     errors: list[FTPPoolError] = list(report.causes)
     of_files = {one_line(outcome.error) for outcome in report.failed}

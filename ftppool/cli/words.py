@@ -8,7 +8,8 @@ PASSWORDS = """\
 password:
   The one of these that is closest to you counts: the URL, a flag above, the
   environment, a profile. In the environment it is FTPPOOL_PASSWORD; or one of
-  the twins of the flags above, as in FTPPOOL_PASSWORD_FILE=FILE. What is on a
+  the twins of the flags above, as in FTPPOOL_PASSWORD_FILE=FILE. Without any,
+  FTP asks on the terminal, and without a terminal it ends with 78. What is on a
   command line every user of the machine can read in the list of processes, and
   the shell keeps it in its history: do not write it into the URL.
 

@@ -38,7 +38,7 @@ def nobody() -> Iterator[str]:
     """The URL of a port on which nobody listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        yield f"ftp://u@127.0.0.1:{unused.getsockname()[1]}/"
+        yield f"ftp://u:p@127.0.0.1:{unused.getsockname()[1]}/"
 
 
 def test_success_on_a_capped_server_is_0_and_silent(start: Start, tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ class Target:
                     " function such as those of ftppool.passwords, or password='' if it is empty."
                 )
             return "" if self.scheme == "sftp" else "anonymous@"
-        return _check_text("password", self.password() if callable(self.password) else self.password)
+        found = self.password() if callable(self.password) else self.password
+        return _check_text("password", found)
 
     @property
     def url(self) -> str:

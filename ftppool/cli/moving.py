@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ftppool.cli import lockfile, reportfile
+from ftppool.cli import filelist, lockfile, reportfile
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.credentials import Place, source_of
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, in_flags, one_line
@@ -85,6 +85,7 @@ def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchRe
         given = source_of(options, place) is not None or lacks_password(place.target)
         return _failed(voice, report, known=given), report
     if not report.outcomes and options.error_on_empty:
+        voice.error(filelist.nothing_in(options))
         return Exit.NOTHING, report
     if watch.lost:
         voice.error(watch.lost)

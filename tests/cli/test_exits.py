@@ -91,11 +91,28 @@ def test_no_file_at_all_is_9_if_asked_for(ftp: Server, tmp_path: Path) -> None:
     source = f"{tmp_path / 'empty'}/"
     assert run("put", source, url(ftp), env=secret(ftp)).code == 0
     words = one_complaint(run("put", "--error-on-empty", source, url(ftp), env=secret(ftp)), 9)
-    assert "no files" in words
-    fetched = run("get", "--error-on-empty", url(ftp), tmp_path / "in", env=secret(ftp))
-    one_complaint(fetched, 9)
+    assert words == f"ftppool: no files: there is none in {source} (--error-on-empty)\n"
+    # The directory is made, and that is no file.
+    folder = tmp_path / "empty"
+    words = one_complaint(
+        run("put", "-q", "--error-on-empty", folder, url(ftp), env=secret(ftp)), 9
+    )
+    assert words == f"ftppool: no files: there is none in {folder} (--error-on-empty)\n"
+    (folder / "x.txt").touch()
+    filtered = run(
+        "put", "--error-on-empty", "--include", "*.csv", folder, url(ftp), env=secret(ftp)
+    )
+    assert "that --include and --exclude leave over" in one_complaint(filtered, 9)
+    whole = ftp.url.replace(ftp.password, "sesame%2D42")
+    fetched = run("get", "--error-on-empty", f"{whole}/empty/", tmp_path / "in")
+    words = one_complaint(fetched, 9)
+    assert f"there is none in ftp://{ftp.host}:{ftp.port}/empty/ " in words
     listed = run("put", "--files-from", os.devnull, "--error-on-empty", url(ftp), env=secret(ftp))
-    one_complaint(listed, 9)
+    assert f"none in {os.devnull} " in one_complaint(listed, 9)
+    dry = run(
+        "get", "--dry-run", "-q", "--error-on-empty", f"{url(ftp)}empty/", "x", env=secret(ftp)
+    )
+    assert "none in ftp://" in one_complaint(dry, 9)
 
 
 def test_a_deadline_is_10(ftp: Server, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class Exit(IntEnum):
     """The login was refused, or the server's certificate or host key is not trusted."""
 
     CONFIG = 78
-    """A setting is wrong or something is not installed."""
+    """A setting is wrong, scheme and port of the URL among them, or something is not installed."""
 
     HUNG_UP = 129
     """SIGHUP; the sessions were ended first."""
@@ -89,6 +89,8 @@ def _code(error: Exception) -> Exit:
 
     if isinstance(error, BatchError):
         return code_of(error.exceptions)
+    if isinstance(error, FTPPoolError) and error.wrong_url:
+        return Exit.CONFIG  # before TLSError: that there is none at all is no matter of trust
     if isinstance(error, AuthError | HostKeyError | TLSError):
         return Exit.LOGIN
     if isinstance(error, ConfigError):

@@ -31,7 +31,7 @@ exit codes:
   70   a bug in ftppool
   75   only passing failures, or the lock is held: run it again
   77   the login was refused, or the certificate or host key is not trusted
-  78   a setting is wrong
+  78   a setting is wrong, or the URL's scheme is not what the server speaks
   130  Ctrl-C, 143 SIGTERM, 129 SIGHUP: the sessions were ended first
   Of several failures the one counts that comes first in 77, 78, 1, 10, 75.
 """

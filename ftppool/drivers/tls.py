@@ -127,11 +127,13 @@ class TLSPolicy:
             )
         else:
             reason = (error.reason or str(error)).lower().replace("_", " ")
-            sentence = f"no TLS with {self.name}: {reason}. {self._advice(reason)}"
-        return TLSError(f"{address}: {sentence}", phase="tls", address=address)
+            sentence = f"no TLS with {self.name}: {reason}. {self._advice(error, reason)}"
+        told = TLSError(f"{address}: {sentence}", phase="tls", address=address)
+        told.wrong_url = self.implicit and _says_no_tls(error)
+        return told
 
-    def _advice(self, reason: str) -> str:
-        if reason.upper().replace(" ", "_") in _NOT_TLS:
+    def _advice(self, error: ssl.SSLError, reason: str) -> str:
+        if _says_no_tls(error):
             other = "ftps:// (explicit TLS)" if self.implicit else "ftpsi://…:990 (implicit TLS)"
             return f"What answers does not speak TLS: try {other}."
         if "certificate required" in reason or "handshake failure" in reason:
@@ -142,6 +144,10 @@ class TLSPolicy:
                 " of your own as tls=."
             )
         return "Ask the server's administrator, or pass an ssl.SSLContext of your own as tls=."
+
+
+def _says_no_tls(error: ssl.SSLError) -> bool:
+    return (error.reason or str(error)).upper().replace(" ", "_") in _NOT_TLS
 
 
 def _context(config: TLSConfig) -> ssl.SSLContext:

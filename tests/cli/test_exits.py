@@ -139,6 +139,36 @@ def test_nobody_listening_is_75(nobody: str, tmp_path: Path) -> None:
         assert "Connection refused" in words
 
 
+@pytest.mark.parametrize(
+    ("kind", "scheme", "code", "hint"),
+    [
+        ("vsftpd+tls", "ftp", 78, "write ftps://"),
+        ("proftpd+tls", "ftp", 78, "write ftps://"),
+        ("vsftpd+tls", "ftpsi", 78, "try ftps://"),
+        ("pyftpdlib", "ftps", 78, "has no TLS here; write ftpsi:// if"),
+        ("pyftpdlib", "ftpsi", 78, "try ftps://"),
+        ("pyftpdlib", "sftp", 78, "write ftp://, or ftps://"),
+        ("openssh", "ftp", 78, "write sftp://"),
+        ("openssh", "ftps", 78, "write sftp://"),
+        ("openssh", "ftpsi", 78, "write sftp://"),
+        # It says nothing, as a server that is too slow does.
+        ("vsftpd+implicit", "ftp", 75, "write ftpsi://"),
+        ("vsftpd+implicit", "ftps", 75, "write ftpsi://"),
+        ("vsftpd+implicit", "sftp", 75, "write ftpsi://"),
+    ],
+)
+def test_a_scheme_that_the_server_does_not_speak_is_78_and_names_another(
+    start: Start, tmp_path: Path, kind: str, scheme: str, code: int, hint: str
+) -> None:
+    server = start(kind)
+    target = f"{scheme}://{server.user}@{server.host}:{server.port}/"
+    ran = run(
+        "put", "--attempts", "1", "--connect-timeout", "2", make(tmp_path / "out", 1), target,
+        env={"FTPPOOL_PASSWORD": "sesame-42"},
+    )  # fmt: skip
+    assert hint in one_complaint(ran, code)
+
+
 def test_too_many_failures_end_the_batch_with_1(ftp: Server, tmp_path: Path) -> None:
     files = make(tmp_path / "out", 5)
     missing = [tmp_path / f"no-{number}" for number in range(4)]

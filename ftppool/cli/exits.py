@@ -6,7 +6,7 @@ import contextlib
 import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
 from ftppool.signals import Terminated, exit_on
@@ -110,15 +110,29 @@ def one_line(error: object) -> str:
     return " ".join(shown.split())
 
 
+def _flag_of(found: re.Match[str]) -> str:
+    return f"--{found[1].replace('_', '-')} "
+
+
 # What errors tell a programmer to pass, and what it is called on the command line.
-_FLAGS = (
+_FLAGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"tls=TLSConfig\(ca_file=…\)", "--ca-file PEM"),
     (r"tls=TLSConfig\(client_certificate=…\)", "--client-certificate PEM"),
     (r"(?:tls=TLSConfig|SSHConfig)\(fingerprint='([^']*)'\)", r"--fingerprint \1"),
     (r"ssh=SSHConfig\(keys=…\)", "--identity FILE"),
     (r"pass SSHConfig\(passphrase=…\), or load", "load"),
     (r"\bpassword=(?!\w)", "--password-file FILE"),
-)
+    (r"pass another FTPConfig\(encoding=…\)", "write another --encoding"),
+    (r"; for one older than 1\.2 pass an ssl\.SSLContext of your own as tls=", ""),
+    (r", or pass (?:an ssl\.SSLContext of your own as tls=|config_file=None)", ""),
+    (r"SSHConfig: the key file", "--identity: the key file"),
+    (r"SSHConfig: with a fingerprint (.*): drop one", r"with --fingerprint \1: drop --accept-new"),
+    (r"TLSConfig: a client_key needs its client_certificate", "--client-key needs its"
+     " --client-certificate"),
+    (r"\b(?:SSHConfig: |TLSConfig: |FTPConfig: |)(ca_file|client_certificate|encoding|fingerprint"
+     r"|proxy_jump)(?:=|: | )(?=['\"])", _flag_of),
+    (r"\b(?:SSH|TLS|FTP)Config: ", ""),
+)  # fmt: skip
 
 
 def in_flags(error: object) -> str:

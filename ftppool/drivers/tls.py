@@ -151,7 +151,9 @@ def _says_no_tls(error: ssl.SSLError) -> bool:
 
 
 def _context(config: TLSConfig) -> ssl.SSLContext:
-    context = _reading(config.ca_file, lambda file: ssl.create_default_context(cafile=file))
+    context = _reading(
+        "ca_file", config.ca_file, lambda file: ssl.create_default_context(cafile=file)
+    )
     # Whoever is named is trusted, even if another one has signed him; the default since 3.13.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = _VERSIONS[config.minimum_version]
@@ -172,21 +174,25 @@ def _load_client(context: ssl.SSLContext, config: TLSConfig) -> None:
 
     key = None if config.client_key is None else os.fspath(config.client_key)
     _reading(
+        "client_certificate",
         config.client_certificate,
         lambda file: context.load_cert_chain(str(file), key, password=password),
     )
 
 
-def _reading(path: str | os.PathLike[str] | None, load: Callable[[str | None], _T]) -> _T:
+def _reading(
+    what: str, path: str | os.PathLike[str] | None, load: Callable[[str | None], _T]
+) -> _T:
     """Say in one sentence what is wrong with a file."""
     file = None if path is None else os.fspath(path)
+    whose = f"TLSConfig: {what}={file!r}" + " (or its key)" * (what != "ca_file")
     try:
         return load(file)
     except ssl.SSLError as error:
-        what = (error.reason or str(error)).lower().replace("_", " ")
-        raise ConfigError(f"tls: {file} (or its key) cannot be used: {what}") from error
+        why = (error.reason or str(error)).lower().replace("_", " ")
+        raise ConfigError(f"{whose} cannot be used: {why}") from error
     except OSError as error:
-        raise ConfigError(f"tls: {file} (or its key) cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{whose} cannot be read: {error.strerror}") from error
 
 
 def _certificate(sock: socket.socket | None) -> tuple[str, str]:

@@ -328,6 +328,30 @@ def test_an_untrusted_certificate_is_answered_with_flags(
     assert "TLSConfig" not in ran.err
 
 
+def test_a_setting_of_ssh_or_tls_that_is_wrong_names_its_flag(start: Start, tmp_path: Path) -> None:
+    sshd = start("openssh")
+    for args, code, words in (
+        (["--known-hosts", "a b/hosts"], 77, "127.0.0.1 >> 'a b/hosts'`, or pin it with --finger"),
+        (["--identity", "/no/key"], 78, "--identity: the key file /no/key does not exist."),
+        (["--fingerprint", "abc"], 78, "--fingerprint 'abc' must look like 'SHA256:'"),
+        (["--proxy-jump", "a@:1"], 78, "--proxy-jump 'a@:1' must look like"),
+        (["--fingerprint", f"SHA256:{43 * 'a'}", "--accept-new"], 78, "drop --accept-new"),
+    ):
+        said = one_complaint(run("ls", *args, sshd.url), code)
+        assert words in said
+        assert "SSHConfig" not in said
+    for args, words in (
+        (["--ca-file", "/no"], "--ca-file '/no' cannot be read: No such file"),
+        (["--client-certificate", "/no"], "--client-certificate '/no' (or its key) cannot be read"),
+        (["--client-key", "/no"], "--client-key needs its --client-certificate"),
+        (["--fingerprint", "abc"], "--fingerprint 'abc': write the certificate's SHA-256"),
+        (["--encoding", "nono"], "--encoding 'nono' is unknown"),
+    ):
+        said = one_complaint(run("ls", *args, "ftps://u:p@127.0.0.1:1/"), 78)
+        assert words in said
+        assert "Config" not in said
+
+
 def test_a_mistyped_flag_is_answered_by_the_command_with_the_nearest_one(tmp_path: Path) -> None:
     ran = run("put", "--jurnal", "x", tmp_path, "ftp://me:geheim@host/")
     assert ran.code == 2

@@ -45,13 +45,14 @@ class Exit(IntEnum):
     """A bug in ftppool."""
 
     AGAIN = 75
-    """Only passing failures: run the same command again."""
+    """Only passing failures, or another run has the lock or the journal: run it again."""
 
     LOGIN = 77
     """The login was refused, or the server's certificate or host key is not trusted."""
 
     CONFIG = 78
-    """A setting is wrong, scheme and port of the URL among them, or something is not installed."""
+    """A setting is wrong (scheme and port of the URL among them), something is not installed, or
+    the journal cannot be written, whenever that is noticed."""
 
     HUNG_UP = 129
     """SIGHUP; the sessions were ended first."""
@@ -89,15 +90,16 @@ def _code(error: Exception) -> Exit:
 
     if isinstance(error, BatchError):
         return code_of(error.exceptions)
-    if isinstance(error, FTPPoolError) and error.wrong_url:
-        return Exit.CONFIG  # before TLSError: that there is none at all is no matter of trust
-    if isinstance(error, AuthError | HostKeyError | TLSError):
+    ours = isinstance(error, FTPPoolError)
+    # That there is no TLS or SSH at all, where the URL wants it, is no matter of trust.
+    wrong_url = ours and error.wrong_url
+    if isinstance(error, AuthError | HostKeyError | TLSError) and not wrong_url:
         return Exit.LOGIN
-    if isinstance(error, ConfigError):
-        return Exit.CONFIG
-    if not (isinstance(error, FTPPoolError) and error.retryable):
-        return Exit.FAILED
-    return Exit.DEADLINE if error.phase == "deadline" else Exit.AGAIN
+    if ours and error.retryable:
+        return Exit.DEADLINE if error.phase == "deadline" else Exit.AGAIN
+    # A journal that cannot be written is a ConfigError only at the start.
+    setting = isinstance(error, ConfigError) or wrong_url or (ours and error.phase == "journal")
+    return Exit.CONFIG if setting else Exit.FAILED
 
 
 def one_line(error: object) -> str:

@@ -230,6 +230,44 @@ def test_a_lock_writes_into_no_file_that_has_something_else(ftp: Server, tmp_pat
     assert data.read_text() == "1;2;3\n"
 
 
+def test_a_journal_of_another_run_is_75(ftp: Server, tmp_path: Path) -> None:
+    files, journal = make_large(tmp_path / "out"), tmp_path / "journal"
+    process = begin("put", "--journal", journal, f"{files}/", url(ftp), env=secret(ftp))
+    try:
+        wait_for_files(ftp.home, 3)
+        second = run("put", "--journal", journal, files, url(ftp), env=secret(ftp))
+        assert "is in use by another batch; wait for its end" in one_complaint(second, 75)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert end(process).code == 143
+
+
+IN_LITTLE_ROOM = """
+import resource, runpy, sys
+room = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+runpy.run_module("ftppool", run_name="__main__")
+"""
+
+
+def test_a_journal_that_finds_no_room_is_78_at_the_start_and_in_mid_way(
+    ftp: Server, tmp_path: Path
+) -> None:
+    files, journal = make(tmp_path / "out", 150), tmp_path / "journal"
+    sent = []
+    for room in (1_000, 150_000):
+        with subprocess.Popen(
+            [sys.executable, "-c", IN_LITTLE_ROOM, str(room), "put", "--journal", str(journal),
+             str(files), url(ftp)],
+            env=environment(**secret(ftp)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        ) as process:  # fmt: skip
+            words = one_complaint(end(process), 78)
+        assert f"journal '{journal}' cannot be" in words
+        sent.append(len(list(ftp.home.rglob("*.txt"))))
+    assert sent[0] == 0 < sent[1] < 150
+
+
 def test_a_lock_that_cannot_be_is_78(tmp_path: Path) -> None:
     ran = run("put", "--lock", tmp_path / "no" / "lock", tmp_path, "ftp://h/")
     assert "cannot be used: No such file" in one_complaint(ran, 78)

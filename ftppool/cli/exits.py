@@ -90,15 +90,15 @@ def _code(error: Exception) -> Exit:
 
     if isinstance(error, BatchError):
         return code_of(error.exceptions)
-    ours = isinstance(error, FTPPoolError)
+    if not isinstance(error, FTPPoolError):
+        return Exit.FAILED
     # That there is no TLS or SSH at all, where the URL wants it, is no matter of trust.
-    wrong_url = ours and error.wrong_url
-    if isinstance(error, AuthError | HostKeyError | TLSError) and not wrong_url:
+    if isinstance(error, AuthError | HostKeyError | TLSError) and not error.wrong_url:
         return Exit.LOGIN
-    if ours and error.retryable:
+    if error.retryable:
         return Exit.DEADLINE if error.phase == "deadline" else Exit.AGAIN
     # A journal that cannot be written is a ConfigError only at the start.
-    setting = isinstance(error, ConfigError) or wrong_url or (ours and error.phase == "journal")
+    setting = isinstance(error, ConfigError) or error.wrong_url or error.phase == "journal"
     return Exit.CONFIG if setting else Exit.FAILED
 
 

@@ -445,6 +445,7 @@ class Crew:
             left_behind=transfer.left_behind,
             notes=tuple(transfer.notes),
             local=item.path,
+            received=transfer.sent if isinstance(item, Fetch) else 0,
         )
         self._write_down(task, outcome)
         self.finish(item, outcome)

@@ -13,6 +13,7 @@ from ftppool.retry import RetryPolicy
 from ftppool.sshconfig import SSHConfig
 from ftppool.target import FTPConfig, Target, lacks_password
 from ftppool.tlsconfig import TLSConfig
+from ftppool.words import nearest
 
 if TYPE_CHECKING:
     import ssl
@@ -67,10 +68,8 @@ def check_known(options: Mapping[str, object], known: type, *others: str) -> Non
     names = set(known.__annotations__)
     for name in options:
         if name not in names:
-            import difflib  # only for those who err
-
-            near = difflib.get_close_matches(name, names.union(others), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
+            near = nearest(name, names.union(others))
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(names))}"
             raise ConfigError(f"unknown option {name!r}; {hint}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from ftppool import passwords
@@ -47,7 +48,7 @@ def place_of(options: Options, text: str) -> Place:
         try:
             target = Target.parse(text)
         except ConfigError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(_meant(options, text) or str(error)) from None
         if options.url is not None:
             _check_same_server(options, target)
         return _with_user(options, target, text, Level.FLAG)
@@ -59,6 +60,24 @@ def place_of(options: Options, text: str) -> Place:
     directory = base.resolve(parts[1])
     target = dataclasses.replace(base, directory="" if directory == "." else directory)
     return _with_user(options, target, options.url, Level.PROFILE)
+
+
+def _meant(options: Options, text: str) -> str:
+    """Say what somebody may have meant by a word that is no URL; "" to say what is wrong with it.
+
+    Only a plain path is repeated: anything else may have a password.
+    """
+    if not re.fullmatch(r"[\w.-]+(/[\w./-]*)?", text):
+        return ""
+    name, _, path = text.partition("/")
+    if profiles.has(options.config, name):
+        return f"{name!r} is a profile: write {name}:{path}, with a colon"
+    if options.command == "get":
+        return (
+            f"{text!r} is on no server: write ftp://user@host/{text} or profile:{text} (or"
+            f" ftp://{text}, if {name!r} is the server)"
+        )
+    return ""
 
 
 def _profile_target(options: Options) -> Target:

@@ -395,4 +395,6 @@ def test_a_mistyped_flag_is_answered_by_the_command_with_the_nearest_one(tmp_pat
     assert ran.code == 2
     assert "usage: ftppool put" in ran.err
     assert "did you mean --journal?" in ran.err
+    ran = run("put", "--max-connections", "3", tmp_path, "ftp://me:geheim@host/")
+    assert "did you mean --max-per-ip?" in ran.err
     assert "geheim" not in ran.err

@@ -200,12 +200,15 @@ class FTPWire:
         try:
             self._new_handle().voidcmd("AUTH TLS")
         except ftplib.Error as error:
-            raise self._no_tls(
+            told = self._no_tls(
                 error,
                 "has no TLS here",
                 "write ftpsi:// if it has it on a port of its own (990), or ftp:// if password and"
                 " files may go through the network for everybody to read",
-            ) from error
+            )
+            if isinstance(told, TLSError):
+                told.wrong_url = True
+            raise told from error
         if self._control.reader.buffered:
             # Read later, they would pass for the server's answers to commands under TLS.
             raise TLSError(

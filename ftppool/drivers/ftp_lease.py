@@ -181,6 +181,14 @@ class LeasedFTP(FTP):
 
     # -- the lease ---------------------------------------------------------------------------------
 
+    @override
+    def __repr__(self) -> str:
+        """Where and as whom it is logged in, or that it is over."""
+        control, name = self._control, type(self).__name__
+        if control is None:
+            return f"<{name}: given back>"
+        return f"<{name} {control.user}@{control.name}:{control.peer[1]}>"
+
     def _take(self, control: Control, timeout: float) -> None:
         self._control = control
         self.sock = control.sock

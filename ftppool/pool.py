@@ -27,7 +27,6 @@ from ftppool.options import (
     check_target,
 )
 from ftppool.retry import RetryPolicy
-from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
 from ftppool.workers import this_thread
 
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from ftppool.route import Route
     from ftppool.session import Session
     from ftppool.sshconfig import SSHConfig
+    from ftppool.stats import CloseReport, PoolStats
     from ftppool.tlsconfig import TLSConfig
     from ftppool.transfer.options import Conflict, Verify
     from ftppool.uploads import UploadBatchOptions
@@ -417,7 +417,14 @@ class FTPPool:
         """Take a snapshot of what the pool has and did, at all addresses of its server."""
         found = [gate.stats(client) for gate, client in self._known()]
         if found:
-            return found[0] if len(found) == 1 else total(found)
+            if len(found) == 1:
+                return found[0]
+            from ftppool.stats import total
+
+            return total(found)
+        hooks.bring_in("ftppool.stats")
+        from ftppool.stats import PoolStats
+
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
             leased=0, opening=0, closing=0, settling=0, waiting=0,
@@ -452,6 +459,9 @@ class FTPPool:
         Returns:
             What was ended how; a second call has nothing to do and says so.
         """
+        hooks.bring_in("ftppool.stats")
+        from ftppool.stats import CloseReport
+
         limit = self._or_default(timeout, self._close_timeout)
         started = time.monotonic()
         with self._lock:

@@ -15,6 +15,7 @@ from ftppool.limits.base import Limiter
 from ftppool.retry import RetryPolicy
 from ftppool.slots import State, Tenant, Totals
 from ftppool.stats import Holder, PoolStats
+from ftppool.words import legible
 
 if TYPE_CHECKING:
     from ftppool.events import Event
@@ -89,11 +90,13 @@ def snapshot(ledger: Ledger, client: Client, address: str = "") -> PoolStats:
     opened = [slot for slot in mine if slot.state is State.OPEN]
     owners = [place.owner for slot in opened for place in slot.places]
     waiting = [waiter.tenant for waiter in ledger.waiters]
-    lessons = [limit for limit in (ledger.learned, client.learned) if limit is not None]
-    learned = min(lessons, default=None)
+    learned, words = ledger.learned, ledger.learned_from
+    if client.learned is not None and (learned is None or client.learned < learned):
+        learned, words = client.learned, client.learned_from
     return PoolStats(
         cap=client.cap,
         learned=learned,
+        learned_from=legible(words),
         effective=max(1, min(client.cap, learned or client.cap)),
         open=len(opened),
         idle=[slot.idle for slot in opened].count(True),

@@ -207,9 +207,15 @@ RULES: tuple[Rule, ...] = (
     # sftp:// on an FTP port, which may be full at this moment; on a web or mail port.
     Rule("ftp-not-ssh", _SSH_BANNER, Kind.PERMANENT, words=r"^(220|421|[45]\d\d)[ -](?!.*smtp)"),
     Rule("not-ssh", _SSH_BANNER, Kind.PERMANENT, words=r"^(\d{3}[ -]|http/\d|<|\* ok|\+ok)"),
+    # Bytes that are no words: TLS, a database. Not ESC, which may colour words.
+    Rule("not-text", _SSH_BANNER, Kind.PERMANENT, words=r"[\x00-\x08\x0e-\x1a]"),
     Rule("ssh-startups", _SSH_BANNER, Kind.BUSY, words=r"maxstartups|not allowed at this time"),
     # mod_sftp MaxInstances, SFTPGo's host limit, libwrap: FIN without a byte.
     *_wordless("ssh-silent", _SSH_BANNER, None, Scope.SERVER),
+    # Who refuses hangs up, or disconnects with a reason (which is words for the rows below). A
+    # relay that mixes up connections sends this; paramiko says the latter two.
+    Rule("ssh-garbled", _LOGIN, Kind.TRANSIENT, codes=(None,),
+         words=r"^what follows its ssh banner|^invalid packet blocking|^mismatched mac"),
     # ---- SSH channels; "alone" means no other channel on this connection.
     # OpenSSH with ForceCommand: a channel, but no SFTP behind it.
     Rule("no-sftp", _CHANNEL, Kind.PERMANENT, words=r"eof during negotiation"),

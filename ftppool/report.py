@@ -10,6 +10,8 @@ from typing import NoReturn
 
 from ftppool.errors import BatchError, FTPPoolError, TransferError
 from ftppool.stats import PoolStats
+from ftppool.typed import override
+from ftppool.words import encodable
 
 __all__ = ["BatchReport", "Outcome", "Status"]
 
@@ -50,7 +52,7 @@ class Outcome:
         remote: The remote path, absolute or relative to the target's directory.
         status: What became of it.
         size: Bytes of the source, or None where nobody could know (a callable never opened).
-        sent: Bytes that went over the wire, all attempts together.
+        sent: Bytes that went over the wire, all attempts together, whichever way.
         attempts: How often the transfer was begun.
         elapsed: Seconds from the first attempt's start to the end.
         verified: True if the server proved the size (or hash), None if it can prove nothing or
@@ -60,6 +62,7 @@ class Outcome:
         left_behind: A part file of ours that is still on the server, or None.
         notes: Sentences worth reading that are no failure.
         local: The local path that was read or written, or None for bytes and callables.
+        received: Those of `sent` that came from the server: all of a download, none of an upload.
     """
 
     source: str
@@ -74,6 +77,7 @@ class Outcome:
     left_behind: str | None = None
     notes: tuple[str, ...] = ()
     local: str | None = None
+    received: int = 0
 
     @property
     def ok(self) -> bool:
@@ -83,8 +87,8 @@ class Outcome:
     def to_dict(self) -> dict[str, object]:
         """Give the outcome as JSON-serialisable values; see :meth:`BatchReport.to_dict`."""
         return {
-            "source": _plain(self.source),
-            "remote": _plain(self.remote),
+            "source": encodable(self.source),
+            "remote": encodable(self.remote),
             "status": self.status.value,
             "size": self.size,
             "sent": self.sent,
@@ -92,13 +96,14 @@ class Outcome:
             "elapsed": self.elapsed,
             "verified": self.verified,
             "error": None if self.error is None else _error_dict(self.error),
-            "left_behind": _plain_or_none(self.left_behind),
-            "notes": [_plain(note) for note in self.notes],
-            "local": _plain_or_none(self.local),
+            "left_behind": _encodable_or_none(self.left_behind),
+            "notes": [encodable(note) for note in self.notes],
+            "local": _encodable_or_none(self.local),
+            "received": self.received,
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BatchReport:
     """What became of a whole batch.
 
@@ -126,6 +131,16 @@ class BatchReport:
             TypeError: Always.
         """
         raise TypeError("a BatchReport is neither true nor false; use .ok")
+
+    @override
+    def __repr__(self) -> str:
+        """Counts only: a report of 100,000 files must not fill a terminal."""
+        counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in self._counts().items() if n)
+        causes = "".join(f"; {type(cause).__name__}" for cause in self.causes)
+        return (
+            f"<BatchReport {'ok' if self.ok else 'not ok'}: {', '.join(counts) or 'no files'};"
+            f" {self.bytes_sent:,} bytes in {self.elapsed:.1f} s{causes}>"
+        )
 
     @property
     def uploaded(self) -> tuple[Outcome, ...]:
@@ -159,8 +174,13 @@ class BatchReport:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes that went over the wire, all files and attempts together."""
+        """Bytes that went over the wire, all files and attempts together, whichever way."""
         return sum(outcome.sent for outcome in self.outcomes)
+
+    @property
+    def bytes_received(self) -> int:
+        """Those of them that came from the server: all of a download, none of an upload."""
+        return sum(outcome.received for outcome in self.outcomes)
 
     @property
     def ok(self) -> bool:
@@ -198,6 +218,7 @@ class BatchReport:
             "started": self.started.astimezone(UTC).isoformat(),
             "elapsed": self.elapsed,
             "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
             "counts": self._counts(),
             "causes": [_error_dict(cause) for cause in self.causes],
             "outcomes": [outcome.to_dict() for outcome in self.outcomes],
@@ -276,26 +297,21 @@ def _stopped(report: BatchReport) -> TransferError:
 def _error_dict(error: FTPPoolError) -> dict[str, object]:
     return {
         "type": type(error).__name__,
-        "message": _plain(str(error)),
+        "message": encodable(str(error)),
         "code": error.code,
-        "reply": _plain_or_none(error.reply),
+        "reply": _encodable_or_none(error.reply),
         "phase": error.phase,
         "address": error.address,
         "retryable": error.retryable,
     }
 
 
-def _plain(text: str) -> str:
-    """Escape lone surrogates: json.dumps would write them, most other readers choke on them."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _plain_or_none(text: str | None) -> str | None:
-    return None if text is None else _plain(text)
+def _encodable_or_none(text: str | None) -> str | None:
+    return None if text is None else encodable(text)
 
 
 def _one_line(text: str) -> str:
-    return " ".join(_plain(text).split())
+    return " ".join(encodable(text).split())
 
 
 def _clip(text: str) -> str:

@@ -18,7 +18,7 @@ from ftppool.typed import override
 if TYPE_CHECKING:
     import ftplib
 
-__all__ = ["FTPConfig", "Scheme", "Target", "check_remote_name", "join"]
+__all__ = ["FTPConfig", "Scheme", "Target", "check_remote_name", "join", "lacks_password"]
 
 Scheme = Literal["ftp", "ftps", "ftpsi", "sftp"]
 
@@ -162,15 +162,20 @@ class Target:
         """Return the password; a function is asked each time.
 
         Returns:
-            The password; without one "anonymous@" for anonymous FTP, else "".
+            The password; without one "anonymous@" for anonymous FTP, and "" for SFTP.
 
         Raises:
-            ConfigError: The function's answer is no string or holds a line break.
+            ConfigError: There is none, and FTP needs one for this user; or the function's answer
+                is no string or holds a line break.
         """
+        if self.password is None:
+            if lacks_password(self):
+                raise ConfigError(
+                    "The target names a user and no password: pass password=, which may be a"
+                    " function such as those of ftppool.passwords, or password='' if it is empty."
+                )
+            return "" if self.scheme == "sftp" else "anonymous@"
         found = self.password() if callable(self.password) else self.password
-        if found is None and not callable(self.password):
-            anonymous = self.scheme != "sftp" and self.user in _ANONYMOUS
-            return "anonymous@" if anonymous else ""
         return _check_text("password", found)
 
     @property
@@ -212,6 +217,15 @@ class Target:
             ConfigError: The path holds a line break or cannot be encoded.
         """
         return join(self.directory, _check_text("remote path", path)) or "."
+
+
+def lacks_password(target: Target) -> bool:
+    """True if there is no password, and the login takes one that nobody can make up.
+
+    An empty one is a guess, and guesses lock accounts. SFTP has other ways to log in.
+    """
+    named = target.scheme != "sftp" and target.user not in _ANONYMOUS
+    return named and target.password is None
 
 
 def join(directory: str, name: str) -> str:

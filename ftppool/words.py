@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
-__all__ = ["escaped", "legible"]
+from collections.abc import Collection
+
+__all__ = ["encodable", "escaped", "legible", "nearest", "printable"]
 
 PAGE = 2000
 """Characters of a server's words that an error shows."""
+
+
+# What other tools, and people, call our settings; no spelling leads from the one to the other.
+_MEANT = {
+    "connections": "max_per_ip",
+    "max_connections": "max_per_ip",
+    "max_sessions": "max_per_ip",
+    "maxsize": "max_per_ip",
+    "parallel": "max_per_ip",
+    "pool_size": "max_per_ip",
+    "jobs": "workers",
+    "threads": "workers",
+    "timeout": "io_timeout",
+    "retries": "attempts",
+    "bwlimit": "rate_limit",
+    "login": "user",
+    "username": "user",
+    "host": "url",
+    "hostname": "url",
+    "server": "url",
+    "key": "identity",
+    "key_file": "identity",
+    "private_key": "identity",
+    "ca": "ca_file",
+    "cacert": "ca_file",
+}
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return what somebody may have meant by a name that is not known; for those who err."""
+    meant = _MEANT.get(name)
+    if meant in known:
+        return meant
+    import difflib  # costs 5 ms
+
+    found = difflib.get_close_matches(name, known, n=1)
+    return found[0] if found else None
 
 
 def legible(words: str) -> str:
@@ -26,6 +65,17 @@ def escaped(words: str) -> str:
         char if char.isprintable() or char in "\n\u00a0\u202f" else _escape(ord(char))
         for char in words
     )
+
+
+def encodable(words: str) -> str:
+    """Return words as every reader of JSON takes them: bytes that are no text become escapes."""
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(words: str) -> str:
+    """Return words in one line that every terminal shows."""
+    shown = "".join(char if char.isprintable() else " " for char in encodable(words))
+    return " ".join(shown.split())
 
 
 def _escape(number: int) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from ftppool._version import __version__
 from ftppool.cli.settings import Origin, open_up, resolve
 from ftppool.typed import override
+from ftppool.words import nearest
 
 __all__ = [
     "COMMANDS",
@@ -55,6 +56,7 @@ class Options(argparse.Namespace):
         places: Name of the attribute that has URLs or ``profile:path``, "" for none.
         url: The profile's URL, or None.
         profile_file: The file that the profile was read from.
+        server_url: Where ``put`` and ``get`` move to or from, once that is known; no password.
         origins: Where each flag's value comes from.
     """
 
@@ -63,6 +65,7 @@ class Options(argparse.Namespace):
     places: str = ""
     url: str | None = None
     profile_file: str
+    server_url: str = ""
     origins: dict[str, Origin]
     color: Literal["auto", "never"]
     # slots
@@ -167,11 +170,12 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """What ``add()`` of a command calls ``add_parser()`` of."""
 
 
-def parse(argv: Sequence[str] | None) -> Options:
+def parse(argv: Sequence[str] | None, options: Options) -> Options:
     """Read the arguments, and what they leave open from environment, profile and defaults.
 
     Args:
         argv: The arguments; None takes them from ``sys.argv``.
+        options: Where they go, as far as they can be read.
 
     Raises:
         SystemExit: With 2 after a usage error, with 0 after ``--help`` and ``--version``.
@@ -182,10 +186,9 @@ def parse(argv: Sequence[str] | None) -> Options:
     wanted = argv[:1] if argv and argv[0] in COMMANDS else list(COMMANDS)
     parser, commands = _tree(wanted)
     if len(wanted) > 1:
-        return parser.parse_args(argv, namespace=Options())  # exits
+        return parser.parse_args(argv, namespace=options)  # exits
     command: Parser = commands.choices[wanted[0]]
     defaults = open_up(command)
-    options = Options()
     _, unknown = parser.parse_known_args(argv, namespace=options)
     if unknown:  # said by the command itself: parse_args() would print the usage of all commands
         command.error(_unrecognized(unknown, command))
@@ -197,11 +200,10 @@ def parse(argv: Sequence[str] | None) -> Options:
 
 
 def _unrecognized(unknown: Sequence[str], command: Parser) -> str:
-    import difflib  # only for those who err
-
-    known = [flag for flag in command._option_string_actions if flag.startswith("--")]
-    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    flags = (flag for flag in command._option_string_actions if flag.startswith("--"))
+    known = {flag[2:].replace("-", "_"): flag for flag in flags}
+    near = nearest(unknown[0].partition("=")[0].lstrip("-").replace("-", "_"), known)
+    hint = f"; did you mean {known[near]}?" if near else ""
     return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,11 +18,14 @@ from typing import TextIO
 from ftppool.errors import ConfigError
 from ftppool.events import Event, FileDone, FileProgress
 from ftppool.report import BatchReport, Outcome
+from ftppool.words import encodable
 
 __all__ = ["JsonLines", "check_place", "write"]
 
 _EVERY = 1.0
 """Seconds between two progress lines of one file."""
+_STRAY = 60.0
+"""Seconds after which what is still a part will never be a report: writing one takes a moment."""
 
 
 def check_place(path: str | None) -> None:
@@ -54,8 +59,9 @@ def write(path: str, content: Mapping[str, object]) -> None:
     Raises:
         OSError: It cannot be written; the old one is as it was.
     """
-    name = os.path.basename(path)
-    file, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=os.path.dirname(path))
+    name, folder = os.path.basename(path), os.path.dirname(path)
+    _clear_away(folder or ".", name)
+    file, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
     try:
         with open(file, "w", encoding="utf-8") as stream:
             json.dump(content, stream, indent=1)
@@ -69,6 +75,20 @@ def write(path: str, content: Mapping[str, object]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
+
+
+def _clear_away(folder: str, name: str) -> None:
+    """Remove the parts of runs that were killed while they wrote this report."""
+    pattern = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}\.part")
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if pattern.fullmatch(entry.name):
+                info = entry.stat(follow_symlinks=False)
+                ours = sys.platform == "win32" or info.st_uid == os.geteuid()
+                # Younger ones may be those of another run that writes now.
+                stray = time.time() - info.st_mtime > _STRAY
+                if ours and stray and stat.S_ISREG(info.st_mode):
+                    os.unlink(entry.path)
 
 
 def _umask() -> int:
@@ -99,8 +119,9 @@ class JsonLines:
             self._told[event.remote] = now
         elif isinstance(event, FileDone):
             self._told.pop(event.outcome.remote, None)
-        found = {field.name: _value(getattr(event, field.name)) for field in fields(event)}
-        self.write({"event": type(event).__name__, "time": _now(), **found})
+        names = (field.name for field in fields(event) if field.name != "time")
+        found = {name: _value(getattr(event, name)) for name in names}
+        self.write({"event": type(event).__name__, "time": _stamp(event.time), **found})
 
     def write(self, content: Mapping[str, object]) -> None:
         """Write one line; what cannot be written any more is dropped, the work goes on."""
@@ -124,10 +145,10 @@ def _value(value: object) -> object:
         case Outcome():
             return value.to_dict()
         case str():
-            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+            return encodable(value)
         case _:
             return value
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _stamp(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")

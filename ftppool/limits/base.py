@@ -60,8 +60,14 @@ class Limiter(Protocol):
         ``Denied.FULL`` the caller stands in line: it asks again soon, or calls :meth:`forgo`.
         """
 
+    def pause(self, address: str, cap: int, until: float) -> None:
+        """Hear that this process connects no more until then (seconds since the epoch), and waits.
+
+        The server refused it. It is in no line, and takes nothing from anybody.
+        """
+
     def forgo(self, address: str) -> None:
-        """Leave the line: nobody of this process waits any more."""
+        """Leave the line, or end the pause: nobody of this process waits any more."""
 
     def pressure(self, address: str, cap: int) -> Allowance | None:
         """Say how many sessions this process may keep; None: no other process needs any."""

@@ -117,6 +117,15 @@ class MachineLimiter:
             )  # fmt: skip
         return self._alone.take(address, cap, user)
 
+    def pause(self, address: str, cap: int, until: float) -> None:
+        """Let those who look see that this process waits; it counts for nobody."""
+        try:
+            with self._folder(address, LOOK) as folder:
+                if folder is not None:
+                    self._note_wish(folder, address, cap, "paused", asked=until)
+        except (_NoState, OSError) as error:
+            log.debug("ftppool: no pause noted at %s: %s", address, error, address=address)
+
     def forgo(self, address: str) -> None:
         """Leave the line."""
         if address not in self._wishes:
@@ -284,21 +293,26 @@ class MachineLimiter:
     def _stand_in_line(self, folder: Folder, address: str, cap: int, now: float) -> None:
         """Leave a wanted file, or say that we still want; without it we wait all the same."""
         try:
-            self._ask(folder, address, cap, now)
+            self._note_wish(folder, address, cap, "wanted", asked=now)
         except OSError as error:
             log.debug("ftppool: no place in the line for %s: %s", address, error, address=address)
 
-    def _ask(self, folder: Folder, address: str, cap: int, now: float) -> None:
+    def _note_wish(
+        self, folder: Folder, address: str, cap: int, state: str, *, asked: float
+    ) -> None:
+        now = time.time()
         wish = self._wishes.get(address)
         if wish is None:
             lock = folder.try_lock(f"wanted-{os.getpid()}-{next(_numbers)}")
             if lock is None:
                 return
-            record = self._record(cap, "wanted", now)
+            record = self._record(cap, state, now)
         else:
             lock, record = wish
+            if record.state != state:  # who paused was in no line
+                record = self._record(cap, state, now)
         # A clock that was set back must not make us newcomers until it has caught up.
-        record = record.with_cap(cap, asked=now)._replace(since=min(record.since, now))
+        record = record.with_cap(cap, asked=asked)._replace(since=min(record.since, now))
         self._wishes[address] = (lock, record)
         lock.write(record)
 

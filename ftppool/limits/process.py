@@ -59,6 +59,9 @@ class ProcessLimiter:
         claims = tuple(permit.claim for permit in list(self._held.get(address, ())))
         return Seen(claims, (), lessons=self.lessons(address))
 
+    def pause(self, address: str, cap: int, until: float) -> None:
+        """Nobody looks."""
+
     def forgo(self, address: str) -> None:
         """There is no line."""
 

@@ -52,9 +52,11 @@ class Record(NamedTuple):
         process: A token of that process, since pids return.
         cap: The cap that it names.
         since: When it began to hold or wait, or closed; seconds of the wall clock.
-        state: ``"held"``, ``"closed"``, ``"died"`` (without writing ``closed``) or ``"wanted"``.
+        state: ``"held"``, ``"closed"``, ``"died"`` (without writing ``closed``), ``"wanted"``, or
+            ``"paused"``: it waits, as the server refused it, and stands in no line.
         name: The program's name.
-        asked: When a waiting process last asked; seconds of the wall clock.
+        asked: When a waiting process last asked, or until when it pauses; seconds of the wall
+            clock.
         user: Who logs in.
         trying: True for a slot beyond what was learned, taken to see if the server allows it.
     """
@@ -280,7 +282,7 @@ class Folder:
                     wanted.append(record)
         free = free or f"slot-{sum(1 for name in names if _SLOT.fullmatch(name)):03d}"
         claims = tuple(record.claim() for record in held)
-        wishes = tuple(record.claim() for record in wanted)
+        wishes = tuple(record.claim() for record in wanted if record.state == "wanted")
         seen = Seen(claims, wishes, settling, self.lessons())
         return Look(seen, held + wanted, ended, free)
 
@@ -304,8 +306,10 @@ class Folder:
             lock.release()
             return None
         record = self.read(name)
-        if record is None or not -FRESH < now - record.asked < FRESH:
+        if record is None or now - record.asked >= FRESH:
             return None
+        if record.state != "paused" and now - record.asked <= -FRESH:
+            return None  # the clock was set back
         return record
 
 

@@ -157,7 +157,7 @@ def test_nobody_there_is_75(tmp_path: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         (tmp_path / "x").write_text("x")
-        words = one_complaint(run("put", tmp_path / "x", f"ftp://u@127.0.0.1:{port}/"), 75)
+        words = one_complaint(run("put", tmp_path / "x", f"ftp://u:p@127.0.0.1:{port}/"), 75)
     assert "Connection refused" in words
     assert "run it again" in words
 
@@ -308,7 +308,7 @@ def test_output_into_a_pipe_that_nobody_reads_is_no_traceback() -> None:
 def test_a_bug_is_a_traceback_and_70(tmp_path: Path) -> None:
     code = (
         "import sys, ftppool.cli, ftppool.cli.put_args as put\n"
-        "put._upload = lambda *args: 1 / 0\n"
+        "put._how = lambda *args: 1 / 0\n"
         "sys.exit(ftppool.cli.main(['put', 'x', 'ftp://h']))"
     )
     done = subprocess.run(

@@ -190,6 +190,9 @@ class _Limiter:
     def take(self, address: str, cap: int, user: str) -> _Permit:
         return _Permit()
 
+    def pause(self, address: str, cap: int, until: float) -> None:
+        pass
+
     def forgo(self, address: str) -> None:
         pass
 

@@ -56,8 +56,10 @@ def test_all_errors_pickle_with_what_they_carry() -> None:
         if not issubclass(kind, errors.FTPPoolError) or kind is errors.BatchError:
             continue
         error = kind("words", code=421, reply="421 x", phase="login", address="h:1", retryable=True)
+        error.wrong_url = True
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is kind
+        assert again.wrong_url
         assert (str(again), again.code, again.reply) == ("words", 421, "421 x")
         assert (again.phase, again.address, again.retryable) == ("login", "h:1", True)
 

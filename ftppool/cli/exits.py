@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from typing import TextIO
 
 from ftppool.signals import Terminated, exit_on
 
@@ -15,6 +17,7 @@ __all__ = [
     "Exit",
     "Terminated",
     "UsageError",
+    "abandon",
     "code_of",
     "ended_by",
     "ended_by_signals",
@@ -100,6 +103,14 @@ def _code(error: Exception) -> Exit:
     # A journal that cannot be written is a ConfigError only at the start.
     setting = isinstance(error, ConfigError) or error.wrong_url or error.phase == "journal"
     return Exit.CONFIG if setting else Exit.FAILED
+
+
+def abandon(stream: TextIO) -> None:
+    """Let what waits in a stream that cannot be written go nowhere, instead of failing again."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def one_line(error: object) -> str:

@@ -142,8 +142,8 @@ _FLAGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"SSHConfig: with a fingerprint (.*): drop one", r"with --fingerprint \1: drop --accept-new"),
     (r"TLSConfig: a client_key needs its client_certificate", "--client-key needs its"
      " --client-certificate"),
-    (r"\b(?:SSHConfig: |TLSConfig: |FTPConfig: |)(ca_file|client_certificate|encoding|fingerprint"
-     r"|proxy_jump)(?:=|: | )(?=['\"])", _flag_of),
+    (r"\bTLSConfig: (ca_file|client_certificate): ", _flag_of),
+    (r"(?:\b[A-Z]{3}Config: )?\b(encoding|fingerprint|proxy_jump)(?:=|: | )(?=')", _flag_of),
     (r"\b(?:SSH|TLS|FTP)Config: ", ""),
 )  # fmt: skip
 

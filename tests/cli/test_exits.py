@@ -396,8 +396,8 @@ def test_a_setting_of_ssh_or_tls_that_is_wrong_names_its_flag(start: Start, tmp_
         assert words in said
         assert "SSHConfig" not in said
     for args, words in (
-        (["--ca-file", "/no"], "--ca-file '/no' cannot be read: No such file"),
-        (["--client-certificate", "/no"], "--client-certificate '/no' (or its key) cannot be read"),
+        (["--ca-file", "/no"], "--ca-file /no cannot be read: No such file"),
+        (["--client-certificate", "/no"], "--client-certificate /no (or its key) cannot be read"),
         (["--client-key", "/no"], "--client-key needs its --client-certificate"),
         (["--fingerprint", "abc"], "--fingerprint 'abc': write the certificate's SHA-256"),
         (["--encoding", "nono"], "--encoding 'nono' is unknown"),

@@ -44,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.FAILED
     except OSError as error:
         return _unwritten(error, json=False)
+    finally:
+        if sys.stderr is not None:
+            try:
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                abandon(sys.stderr)  # the interpreter would make an exit code of its own of it
 
 
 def _flush() -> None:

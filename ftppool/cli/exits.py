@@ -139,7 +139,8 @@ _FLAGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"; for one older than 1\.2 pass an ssl\.SSLContext of your own as tls=", ""),
     (r", or pass (?:an ssl\.SSLContext of your own as tls=|config_file=None)", ""),
     (r"SSHConfig: the key file", "--identity: the key file"),
-    (r"SSHConfig: with a fingerprint (.*): drop one", r"with --fingerprint \1: drop --accept-new"),
+    (r"SSHConfig: with a fingerprint (.*): drop one",
+     r"with --fingerprint \1 (--accept-new): drop one"),
     (r"TLSConfig: a client_key needs its client_certificate", "--client-key needs its"
      " --client-certificate"),
     (r"\bTLSConfig: (ca_file|client_certificate): ", _flag_of),

@@ -390,7 +390,7 @@ def test_a_setting_of_ssh_or_tls_that_is_wrong_names_its_flag(start: Start, tmp_
         (["--identity", "/no/key"], 78, "--identity: the key file /no/key does not exist."),
         (["--fingerprint", "abc"], 78, "--fingerprint 'abc' must look like 'SHA256:'"),
         (["--proxy-jump", "a@:1"], 78, "--proxy-jump 'a@:1' must look like"),
-        (["--fingerprint", f"SHA256:{43 * 'a'}", "--accept-new"], 78, "drop --accept-new"),
+        (["--fingerprint", f"SHA256:{43 * 'a'}", "--accept-new"], 78, "(--accept-new): drop one"),
     ):
         said = one_complaint(run("ls", *args, sshd.url), code)
         assert words in said

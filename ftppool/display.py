@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from ftppool.above import Detour
 from ftppool.logs import log
 from ftppool.progress import Progress, UnderWay
-from ftppool.screen import Screen, amount, cut, printable, size
+from ftppool.screen import Screen, amount, cut, size
+from ftppool.words import printable
 
 __all__ = ["Display", "block", "sentence", "summary"]
 
@@ -53,7 +56,7 @@ class Display:
     def __call__(self, progress: Progress) -> None:
         """Show how far it is now."""
         self.last = progress
-        if self._screen.live:
+        if self._screen.live and _has_block(self):
             self._draw(progress)
         elif time.monotonic() >= self._next and not progress.finished:
             self._next = time.monotonic() + self._every
@@ -67,11 +70,34 @@ class Display:
                 self._detour.end()
             if self._closing:
                 screen.line(summary(screen, progress))
+            _give_up_block(self)  # last: whoever has it next leads stdout past his own
             return
         if self._detour is None:
             self._detour = Detour(screen)
             self._detour.begin()
         screen.draw(*block(screen, progress))
+
+
+# Whose block the terminal shows. Two batches at a time would each draw over the other's: the second
+# says lines as without a terminal, until the first has ended.
+_lock = threading.RLock()  # reentrant for the reason of the screen's
+_shown: weakref.ref[Display] | None = None
+
+
+def _has_block(display: Display) -> bool:
+    """True if this display has the block, or can have it now."""
+    global _shown  # noqa: PLW0603 - there is one terminal
+    with _lock:
+        if _shown is None or _shown() is None:
+            _shown = weakref.ref(display)
+        return _shown() is display
+
+
+def _give_up_block(display: Display) -> None:
+    global _shown  # noqa: PLW0603
+    with _lock:
+        if _shown is not None and _shown() is display:
+            _shown = None
 
 
 def block(screen: Screen, progress: Progress) -> list[str]:

@@ -36,6 +36,7 @@ ANOTHER_SERVER = {
     "ftp-not-ssh": "is an FTP server, not SSH; write ftp://, or ftps:// for FTP with TLS",
     "not-ftp": "is no FTP server; check host and port",
     "not-ssh": "is no SSH server; check host and port",
+    "not-text": "is no SSH server; check host and port",
     "tls-required": "lets nobody in without encryption; write ftps:// in place of ftp://",
 }
 """What to say of a server that speaks something else, by the rule that has noticed it."""

@@ -55,6 +55,7 @@ class Ledger:
         self.waiters: dict[Waiter, None] = {}
         self.freed: list[Slot] = []
         self.learned: int | None = None
+        self.learned_from: str = ""
         self.not_before: float = 0.0
         self.failures: int = 0
         self.last_failure: FTPPoolError | None = None
@@ -259,6 +260,7 @@ class Ledger:
         of_user: bool,
         of_server: bool,
         elsewhere: int = 0,
+        words: str = "",
     ) -> int | None:
         """Learn from a refusal: call before :meth:`open_failed`.
 
@@ -268,6 +270,7 @@ class Ledger:
             of_server: True if they are about all clients together, which teaches nothing.
             elsewhere: Connections of other processes to this address (of this user, if the words
                 are about him), as far as known.
+            words: What the server said.
 
         Returns:
             How many connections the server allows, of all or of this user; None: nothing learned.
@@ -286,18 +289,28 @@ class Ledger:
             return None  # somebody else holds the places: nothing to learn
         who = slot.tenant if of_user else self
         limit = max(1, min(connections, hint or connections, who.learned or connections))
-        who.learned, who.probe_at = limit, float("inf")  # the gate will say when: see `taught`
+        who.learned, who.learned_from = limit, words
+        who.probe_at = float("inf")  # the gate will say when: see `taught`
         return limit
 
-    def taught(self, tenant: Tenant | None, limit: int | None, probe_at: float, now: float) -> None:
+    def taught(
+        self,
+        tenant: Tenant | None,
+        limit: int | None,
+        probe_at: float,
+        now: float,
+        *,
+        words: str = "",
+    ) -> None:
         """Take over a lesson that is known elsewhere, about one pool's user or about all.
 
         Args:
             limit: Connections that the server allows; None: no such lesson.
             probe_at: From when on one more may be tried.
+            words: What the server said.
         """
         who = self if tenant is None else tenant
-        who.learned, who.probe_at = limit, probe_at
+        who.learned, who.learned_from, who.probe_at = limit, words, probe_at
         self.pump(now)
 
     def denied(self, slot: Slot, now: float, *, delay: float, of_user: bool = False) -> None:

@@ -159,21 +159,23 @@ class Opener:
     def _apply(self, limiter: Limiter, lessons: Lessons) -> None:
         now, wall = time.monotonic(), time.time()
 
-        def terms(lesson: Lesson | None) -> tuple[int | None, float]:
+        def teach(tenant: Client | None, lesson: Lesson | None) -> None:
             if lesson is None:
-                return None, math.inf
-            return lesson.limit, now + (0.0 if lesson.due(wall) else lesson.probe_at - wall)
+                ledger.taught(tenant, None, math.inf, now)
+            else:
+                due = now + (0.0 if lesson.due(wall) else lesson.probe_at - wall)
+                ledger.taught(tenant, lesson.limit, due, now, words=lesson.words)
 
         self._of_all[limiter] = lessons.of_all
         # Pools with another limiter at this address know the same server.
         known = [lesson for lesson in self._of_all.values() if lesson is not None]
         lowest = min(known, key=lambda lesson: lesson.limit, default=None)
+        ledger = self.board.ledger
         with self.board.lock:
-            ledger = self.board.ledger
-            ledger.taught(None, *terms(lowest), now)
+            teach(None, lowest)
             for client in self.board.clients:
                 if client.limiter is limiter:
-                    ledger.taught(client, *terms(lessons.of_user.get(client.user)), now)
+                    teach(client, lessons.of_user.get(client.user))
 
     def _refused(self, slot: Slot, client: Client, verdict: Verdict, words: str) -> None:
         of_user = verdict.scope is Scope.USER
@@ -192,6 +194,7 @@ class Opener:
                     of_user=of_user,
                     of_server=verdict.scope in {Scope.SERVER, Scope.CONNECTION},
                     elsewhere=elsewhere,
+                    words=words,
                 )
             if limit is None:
                 return

@@ -8,15 +8,17 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from ftppool.errors import ConfigError
-from ftppool.limits.base import Limiter
-from ftppool.retry import RetryPolicy
-from ftppool.sshconfig import SSHConfig
-from ftppool.target import FTPConfig, Target, lacks_password
-from ftppool.tlsconfig import TLSConfig
+from ftppool.target import Target, lacks_password
 from ftppool.words import nearest
 
 if TYPE_CHECKING:
     import ssl
+
+    from ftppool.limits.base import Limiter
+    from ftppool.retry import RetryPolicy
+    from ftppool.sshconfig import SSHConfig
+    from ftppool.target import FTPConfig
+    from ftppool.tlsconfig import TLSConfig
 
 __all__ = [
     "PoolOptions",

@@ -17,13 +17,16 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 
+from ftppool.childprocess import run
 from ftppool.errors import ConfigError
+from ftppool.netrcfile import Entry, NetrcError, entries
 
 __all__ = [
     "from_command", "from_credential", "from_file", "from_keyring", "from_netrc", "netrc_login",
 ]  # fmt: skip
 
 _LONGEST = 65_536
+_LONGEST_NETRC = 1_000_000
 _CLIPPED = 200
 _LONGEST_WORDS = 500
 
@@ -67,9 +70,12 @@ def from_credential(name: str) -> Callable[[], str]:
 def from_command(argv: Sequence[str], *, timeout: float = 10.0) -> Callable[[], str]:
     """Take the first line that a command prints.
 
+    It runs in a session of its own, without a terminal that it could ask on. What it leaves running
+    in the background is not waited for.
+
     Args:
         argv: The command and its arguments; no shell is involved.
-        timeout: Seconds that it may take.
+        timeout: Seconds that it may take; then it is killed, with all that it has started.
 
     Raises:
         ConfigError: When called: it cannot be run, fails (its own words are in the message), takes
@@ -88,8 +94,8 @@ def from_netrc(
 
     Args:
         host: The machine as the file names it; its ``default`` counts too.
-        user: The login that the entry must have; None takes any.
-        path: The file (default ``~/.netrc``). It must belong to this user and be closed to others.
+        user: The login that the entry must have; None takes the first of the host.
+        path: The file (default ``~/.netrc``); who may read it is as for :func:`from_file`.
 
     Raises:
         ConfigError: When called: it cannot be read, others can read it, or it has no such entry.
@@ -148,23 +154,19 @@ def _first_line(text: bytes, whose: str) -> str:
 
 
 def _of_command(argv: tuple[str, ...], timeout: float) -> str:
-    import subprocess
-
     name = f"password_command ({argv[0]})"  # the arguments may be secret
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own command, and no shell
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        problem = f"{name} took longer than {timeout:g} s; it was ended"
+        done = run(argv, timeout)
     except (OSError, ValueError) as error:
         problem = f"{name} cannot be run: {getattr(error, 'strerror', None) or error}"
     else:
-        if done.returncode == 0:
-            return _first_line(done.stdout, name)
-        words = " ".join(done.stderr.decode("utf-8", "replace").split())[:_CLIPPED]
-        problem = f"{name} failed with {done.returncode}: {words or 'it said nothing'}"
-    # Outside of the handler: TimeoutExpired has what the command printed.
+        if done is None:
+            problem = f"{name} took longer than {timeout:g} s; it was ended"
+        elif done.code == 0:
+            return _first_line(done.out, name)
+        else:
+            words = " ".join(done.err.decode("utf-8", "replace").split())[:_CLIPPED]
+            problem = f"{name} failed with {done.code}: {words or 'it said nothing'}"
     raise ConfigError(problem)
 
 
@@ -172,31 +174,34 @@ def netrc_login(
     host: str, user: str | None = None, path: PathLike | None = None
 ) -> tuple[str, str]:
     """Give login and password of a host in a netrc file; see :func:`from_netrc`."""
-    import netrc
-
     file = os.path.expanduser("~/.netrc" if path is None else os.fspath(path))
-    problem = None
+    found = _netrc_entries(file, host)
+    for entry in found:
+        if user is None or entry.login in ("", user):
+            if not entry.password:
+                raise ConfigError(f"{file} has no password for {host}")
+            return entry.login or user or "", entry.password
+    logins = " and ".join(repr(one.login) for one in found if one.machine == found[0].machine)
+    raise ConfigError(f"{file} has the login {logins} for {host}, not {user!r}")
+
+
+def _netrc_entries(path: str, host: str) -> list[Entry]:
+    """Read what may be for a host, ``default`` last."""
     try:
-        # The standard module checks only the default path.
-        _check_private(file, os.stat(file))
-        found = netrc.netrc(file).authenticators(host)
+        with open(path, "rb") as file:
+            _check_private(path, os.fstat(file.fileno()))
+            text = file.read(_LONGEST_NETRC).decode("utf-8", "surrogateescape")
     except OSError as error:
-        problem = f"{file} cannot be read: {error.strerror}"
-    except netrc.NetrcParseError as error:
-        problem = f"{file} is no netrc file: look at line {error.lineno}"
-    except UnicodeDecodeError:
-        problem = f"{file} is no netrc file: it is not UTF-8"
-    else:
-        if found is None:
-            problem = f"{file} has no entry for {host}: write machine {host} login USER password …"
-        elif user is not None and found[0] and found[0] != user:
-            problem = f"{file} has the login {found[0]!r} for {host}, not {user!r}"
-        elif not found[2]:
-            problem = f"{file} has no password for {host}"
-        else:
-            return found[0] or user or "", found[2]
-    # Outside of the handlers: a parse error quotes the file.
-    raise ConfigError(problem)
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        found = [entry for entry in entries(text) if entry.machine in (host, None)]
+    except NetrcError as error:
+        raise ConfigError(f"{path} is no netrc file: look at line {error.line}") from None
+    if not found:
+        raise ConfigError(
+            f"{path} has no entry for {host}: write machine {host} login USER password …"
+        )
+    return sorted(found, key=lambda entry: entry.machine is None)
 
 
 def _of_keyring(service: str, user: str) -> str:

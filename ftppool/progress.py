@@ -63,7 +63,8 @@ class Progress:
         opened: Connections that were opened for this batch.
         refused: Connections that the server refused since the batch began.
         trouble: Why there are fewer connections than wanted: the server's words when it last
-            refused one, what else failed, or who else has the slots; "" if all is well.
+            refused one (while its lesson, a ``cap`` below ``max_per_ip``, holds), what else
+            failed, or who else has the slots; "" if all is well.
         waiting: True while nothing can move since no connection is open, for the ``trouble``.
         next_try: Seconds until the next connect may be tried; 0.0 if that is now.
         finished: True in the last one of a batch.
@@ -200,6 +201,7 @@ class Meter:
     def _snapshot(self, now: float, under_way: tuple[UnderWay, ...]) -> Progress:
         stats = self._stats()
         trouble, next_try = self._trouble()
+        lesson = stats.learned_from if stats.effective < stats.cap else ""
         bytes_done = self._arrived_bytes + sum(file.moved for file in under_way)
         rate, files_rate = self._rates(now, bytes_done)
         complete = not self.more and None not in self._sizes.values()
@@ -223,7 +225,7 @@ class Meter:
             cap=stats.effective,
             opened=stats.opened - self._before.opened,
             refused=stats.refused - self._before.refused,
-            trouble=trouble,
+            trouble=trouble or lesson,
             waiting=bool(trouble) and not stats.open,
             next_try=next_try,
         )

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from ftppool.errors import ConfigError
 
@@ -60,8 +60,7 @@ class Scope(StrEnum):
     CONNECTION = "connection"  # channels of one SSH connection: fewer places, the same cap
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came back.
 
     Attributes:
@@ -76,8 +75,7 @@ class Reply:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the reply means.
 
     Attributes:
@@ -98,14 +96,12 @@ class Verdict:
     few_tries: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One row; a condition left at None always holds."""
 
     name: str
     phases: frozenset[Phase]
     kind: Kind
-    _: KW_ONLY
     scope: Scope = Scope.SERVER
     codes: Collection[int | None] | None = None
     words: str | None = None  # regular expression; case does not matter
@@ -193,7 +189,7 @@ def _wordless(
     With some it is most likely a limit. With none it may as well be a dead or hostile server.
     """
     row = Rule(name, phases, Kind.BUSY, scope=scope, codes=codes, alone=False)
-    return row, replace(row, name=f"{name}-alone", alone=True, few_tries=True)
+    return row, row._replace(name=f"{name}-alone", alone=True, few_tries=True)
 
 
 # fmt: off
@@ -211,9 +207,15 @@ RULES: tuple[Rule, ...] = (
     # sftp:// on an FTP port, which may be full at this moment; on a web or mail port.
     Rule("ftp-not-ssh", _SSH_BANNER, Kind.PERMANENT, words=r"^(220|421|[45]\d\d)[ -](?!.*smtp)"),
     Rule("not-ssh", _SSH_BANNER, Kind.PERMANENT, words=r"^(\d{3}[ -]|http/\d|<|\* ok|\+ok)"),
+    # Bytes that are no words: TLS, a database. Not ESC, which may colour words.
+    Rule("not-text", _SSH_BANNER, Kind.PERMANENT, words=r"[\x00-\x08\x0e-\x1a]"),
     Rule("ssh-startups", _SSH_BANNER, Kind.BUSY, words=r"maxstartups|not allowed at this time"),
     # mod_sftp MaxInstances, SFTPGo's host limit, libwrap: FIN without a byte.
     *_wordless("ssh-silent", _SSH_BANNER, None, Scope.SERVER),
+    # Who refuses hangs up, or disconnects with a reason (which is words for the rows below). A
+    # relay that mixes up connections sends this; paramiko says the latter two.
+    Rule("ssh-garbled", _LOGIN, Kind.TRANSIENT, codes=(None,),
+         words=r"^what follows its ssh banner|^invalid packet blocking|^mismatched mac"),
     # ---- SSH channels; "alone" means no other channel on this connection.
     # OpenSSH with ForceCommand: a channel, but no SFTP behind it.
     Rule("no-sftp", _CHANNEL, Kind.PERMANENT, words=r"eof during negotiation"),

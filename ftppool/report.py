@@ -11,6 +11,7 @@ from typing import NoReturn
 from ftppool.errors import BatchError, FTPPoolError, TransferError
 from ftppool.stats import PoolStats
 from ftppool.typed import override
+from ftppool.words import encodable
 
 __all__ = ["BatchReport", "Outcome", "Status"]
 
@@ -86,8 +87,8 @@ class Outcome:
     def to_dict(self) -> dict[str, object]:
         """Give the outcome as JSON-serialisable values; see :meth:`BatchReport.to_dict`."""
         return {
-            "source": _plain(self.source),
-            "remote": _plain(self.remote),
+            "source": encodable(self.source),
+            "remote": encodable(self.remote),
             "status": self.status.value,
             "size": self.size,
             "sent": self.sent,
@@ -95,9 +96,9 @@ class Outcome:
             "elapsed": self.elapsed,
             "verified": self.verified,
             "error": None if self.error is None else _error_dict(self.error),
-            "left_behind": _plain_or_none(self.left_behind),
-            "notes": [_plain(note) for note in self.notes],
-            "local": _plain_or_none(self.local),
+            "left_behind": _encodable_or_none(self.left_behind),
+            "notes": [encodable(note) for note in self.notes],
+            "local": _encodable_or_none(self.local),
             "received": self.received,
         }
 
@@ -296,26 +297,21 @@ def _stopped(report: BatchReport) -> TransferError:
 def _error_dict(error: FTPPoolError) -> dict[str, object]:
     return {
         "type": type(error).__name__,
-        "message": _plain(str(error)),
+        "message": encodable(str(error)),
         "code": error.code,
-        "reply": _plain_or_none(error.reply),
+        "reply": _encodable_or_none(error.reply),
         "phase": error.phase,
         "address": error.address,
         "retryable": error.retryable,
     }
 
 
-def _plain(text: str) -> str:
-    """Escape lone surrogates: json.dumps would write them, most other readers choke on them."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _plain_or_none(text: str | None) -> str | None:
-    return None if text is None else _plain(text)
+def _encodable_or_none(text: str | None) -> str | None:
+    return None if text is None else encodable(text)
 
 
 def _one_line(text: str) -> str:
-    return " ".join(_plain(text).split())
+    return " ".join(encodable(text).split())
 
 
 def _clip(text: str) -> str:

@@ -10,7 +10,7 @@ import threading
 import unicodedata
 from typing import TextIO
 
-__all__ = ["Screen", "amount", "cut", "is_terminal", "printable", "size"]
+__all__ = ["Screen", "amount", "cut", "is_terminal", "size"]
 
 WIDTH = 80
 HEIGHT = 24
@@ -163,12 +163,6 @@ def size(count: float) -> str:
 def amount(count: int, noun: str) -> str:
     """Write a number and its noun, as in ``1 file`` and ``1,200 files``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def printable(text: str) -> str:
-    """Give the words of a server, or the name of a file, in one line that every terminal shows."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def cut(text: str, columns: int) -> str:

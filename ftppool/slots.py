@@ -104,6 +104,7 @@ class Tenant:
         places: Borrowers that one connection of it can serve at a time.
         max_idle: How long an unused session is kept.
         learned: What refusals that spoke of this user taught, or None.
+        learned_from: The words of the last of them.
         probe_at: When one connection more than that may be tried.
         not_before: Until when this pool opens none, while others may.
         generation: Sessions of an older generation end as soon as nobody uses them.
@@ -118,6 +119,7 @@ class Tenant:
     places: int = 1
     max_idle: float = 30.0
     learned: int | None = None
+    learned_from: str = ""
     probe_at: float = float("inf")
     not_before: float = 0.0
     generation: int = 0

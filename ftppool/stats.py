@@ -33,6 +33,7 @@ class PoolStats:
     Attributes:
         cap: Connections allowed at the server's address (``max_per_ip``).
         learned: The lower cap that the server's refusals have taught, or None for no lesson.
+        learned_from: What the server said when it taught that, "" for no lesson.
         effective: The cap in force now: the smaller of ``cap`` and ``learned``, at least 1.
         open: Logged-in connections now, idle or leased.
         idle: Open connections now that nobody uses.
@@ -73,6 +74,7 @@ class PoolStats:
     settling: int
     waiting: int
     address: str = ""
+    learned_from: str = ""
     opened: int = 0
     closed: int = 0
     quits: int = 0
@@ -98,12 +100,13 @@ def total(found: Sequence[PoolStats]) -> PoolStats:
     sums = {
         field.name: sum(getattr(one, field.name) for one in found)
         for field in fields(PoolStats)
-        if field.name not in {"cap", "learned", "effective", "address", "wait_max"}
+        if field.name not in {"cap", "learned", "learned_from", "effective", "address", "wait_max"}
     }
     last = found[-1]
     return PoolStats(
         cap=last.cap,
         learned=last.learned,
+        learned_from=last.learned_from,
         effective=last.effective,
         address=last.address,
         wait_max=max(one.wait_max for one in found),

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
-from urllib.parse import quote, unquote
 
 from ftppool.errors import ConfigError
 from ftppool.typed import override
@@ -183,11 +182,11 @@ class Target:
     def url(self) -> str:
         """The target as a URL without its password, as messages show it."""
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
-        user = quote(self.user, safe="", errors="surrogateescape")
+        user = _encode(self.user, safe="")
         return f"{self.scheme}://{user}{'@' * bool(user)}{host}:{self.port}{self._url_path()}"
 
     def _url_path(self) -> str:
-        path = quote(self.directory, safe="/", errors="surrogateescape")
+        path = _encode(self.directory, safe="/")
         if not path:
             return ""
         if self.scheme != "sftp":
@@ -316,7 +315,7 @@ def _split_port(place: str) -> tuple[str, int | None]:
             "The target URL has more than one ':' in its host and port: write an IPv6 address in"
             " brackets, as in ftp://[2001:db8::1]:21/, and an '@' behind user name and password."
         )
-    host = found[3] if found[1] is None else unquote(found[1])
+    host = found[3] if found[1] is None else _decode(found[1])
     digits = found[2] or found[4]
     if digits is None:
         return host, None
@@ -366,7 +365,20 @@ def _directory(scheme: str, path: str) -> str:
     return _decode(path)
 
 
+# urllib.parse takes longer to import than all else that a plain URL needs.
+
+
+def _encode(text: str, *, safe: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe=safe, errors="surrogateescape")
+
+
 def _decode(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote
+
     return unquote(text, errors="surrogateescape")
 
 

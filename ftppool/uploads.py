@@ -23,7 +23,7 @@ from ftppool.transfer.upload import Upload
 if TYPE_CHECKING:
     from ftppool.journal import Journal
 
-__all__ = ["UploadBatchOptions", "run_uploads"]
+__all__ = ["UploadBatchOptions", "check_uploads", "run_uploads"]
 
 
 class UploadBatchOptions(BatchOptions, total=False):
@@ -37,6 +37,17 @@ class UploadBatchOptions(BatchOptions, total=False):
     resume: bool
     journal: str | os.PathLike[str] | None
     on_uploaded: Callable[[Outcome], object] | None
+
+
+def check_uploads(options: UploadBatchOptions) -> None:
+    """Refuse what :func:`run_uploads` would refuse, without a file.
+
+    Raises:
+        ConfigError: An argument is wrong.
+    """
+    picked(UploadOptions, options)
+    plan_of(options, workers=1, on_arrived=options.get("on_uploaded"), list_rest=True)
+    Inputs("", include=options.get("include"), exclude=options.get("exclude"))
 
 
 def run_uploads(

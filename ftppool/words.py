@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ["escaped", "legible", "nearest"]
+__all__ = ["encodable", "escaped", "legible", "nearest", "printable"]
 
 PAGE = 2000
 """Characters of a server's words that an error shows."""
@@ -65,6 +65,17 @@ def escaped(words: str) -> str:
         char if char.isprintable() or char in "\n\u00a0\u202f" else _escape(ord(char))
         for char in words
     )
+
+
+def encodable(words: str) -> str:
+    """Return words as every reader of JSON takes them: bytes that are no text become escapes."""
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(words: str) -> str:
+    """Return words in one line that every terminal shows."""
+    shown = "".join(char if char.isprintable() else " " for char in encodable(words))
+    return " ".join(shown.split())
 
 
 def _escape(number: int) -> str:

@@ -60,21 +60,40 @@ def _flush() -> None:
 
 def _guarded(argv: Sequence[str] | None) -> int:
     """Run the command; every error becomes an exit code and at most one line."""
-    json = False
+    options = arguments.Options()
     try:
         with ended_by_signals():
-            options = arguments.parse(argv)
-            json = getattr(options, "log_format", "text") == "json"
-            if not getattr(options, "quiet", False):
-                for words in strangers(options, os.environ):
-                    _say(words, Exit.OK, "warning", json=json)
-            code = arguments.runner(options.command)(options)
-            _flush()
-            return code
+            try:
+                return _run(argv, options)
+            except (Exception, KeyboardInterrupt, Terminated) as error:
+                _report(options, error)  # here, where a second signal changes nothing
+                raise
     except (KeyboardInterrupt, Terminated) as stop:
-        return _say(*ended_by(stop), json=json)
+        return _say(*ended_by(stop), json=_as_json(options))
     except Exception as error:  # noqa: BLE001 - the last one to catch it
-        return _failure(error, json=json)
+        return _failure(error, json=_as_json(options))
+
+
+def _run(argv: Sequence[str] | None, options: arguments.Options) -> int:
+    arguments.parse(argv, options)
+    if not getattr(options, "quiet", False):
+        for words in strangers(options, os.environ):
+            _say(words, Exit.OK, "warning", json=_as_json(options))
+    code = arguments.runner(options.command)(options)
+    _flush()
+    return code
+
+
+def _report(options: arguments.Options, error: BaseException) -> None:
+    """Let a report of an earlier run not stand for this one."""
+    if getattr(options, "report", None) is not None:
+        from ftppool.cli.reporting import tell_failure
+
+        tell_failure(options, error)
+
+
+def _as_json(options: arguments.Options) -> bool:
+    return getattr(options, "log_format", "text") == "json"
 
 
 def _failure(error: Exception, *, json: bool) -> int:

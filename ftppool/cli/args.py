@@ -56,6 +56,7 @@ class Options(argparse.Namespace):
         places: Name of the attribute that has URLs or ``profile:path``, "" for none.
         url: The profile's URL, or None.
         profile_file: The file that the profile was read from.
+        server_url: Where ``put`` and ``get`` move to or from, once that is known; no password.
         origins: Where each flag's value comes from.
     """
 
@@ -64,6 +65,7 @@ class Options(argparse.Namespace):
     places: str = ""
     url: str | None = None
     profile_file: str
+    server_url: str = ""
     origins: dict[str, Origin]
     color: Literal["auto", "never"]
     # slots
@@ -168,11 +170,12 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """What ``add()`` of a command calls ``add_parser()`` of."""
 
 
-def parse(argv: Sequence[str] | None) -> Options:
+def parse(argv: Sequence[str] | None, options: Options) -> Options:
     """Read the arguments, and what they leave open from environment, profile and defaults.
 
     Args:
         argv: The arguments; None takes them from ``sys.argv``.
+        options: Where they go, as far as they can be read.
 
     Raises:
         SystemExit: With 2 after a usage error, with 0 after ``--help`` and ``--version``.
@@ -183,10 +186,9 @@ def parse(argv: Sequence[str] | None) -> Options:
     wanted = argv[:1] if argv and argv[0] in COMMANDS else list(COMMANDS)
     parser, commands = _tree(wanted)
     if len(wanted) > 1:
-        return parser.parse_args(argv, namespace=Options())  # exits
+        return parser.parse_args(argv, namespace=options)  # exits
     command: Parser = commands.choices[wanted[0]]
     defaults = open_up(command)
-    options = Options()
     _, unknown = parser.parse_known_args(argv, namespace=options)
     if unknown:  # said by the command itself: parse_args() would print the usage of all commands
         command.error(_unrecognized(unknown, command))

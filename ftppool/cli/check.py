@@ -24,6 +24,7 @@ from ftppool.events import Event, SessionOpened
 from ftppool.pool import FTPPool
 from ftppool.screen import Screen
 from ftppool.target import Target
+from ftppool.words import encodable
 
 __all__ = ["run"]
 
@@ -83,7 +84,7 @@ def _look(pool: FTPPool, target: Target, facts: Facts) -> None:
     broken: tuple[type[Exception], ...] = ftplib.all_errors
     try:
         if target.scheme == "sftp":
-            from ftppool.drivers.sftp_files import FAILURES
+            from ftppool.drivers.sftp_stream import FAILURES
 
             broken = FAILURES
             with pool.sftp() as sftp:
@@ -268,5 +269,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(part) for part in value]
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return encodable(value)
     return value

@@ -14,7 +14,8 @@ from ftppool.cli.args import Options
 from ftppool.cli.demo_host import HOST, LIMIT, LOGIN, PASSWORD, REPLY, Host, Seen
 from ftppool.cli.demo_naive import THREADS, ByHand
 from ftppool.cli.exits import Exit, Terminated, one_line
-from ftppool.cli.progress import Follower, Tally
+from ftppool.cli.follower import Follower
+from ftppool.cli.tally import Tally
 from ftppool.oneshot import upload_batch
 from ftppool.report import BatchReport
 from ftppool.screen import Screen, size

@@ -19,13 +19,23 @@ from ftppool.pool import FTPPool
 from ftppool.screen import Screen, amount, size
 from ftppool.session import Session
 from ftppool.target import Target, join
+from ftppool.uploads import UploadBatchOptions, check_uploads
+from ftppool.words import encodable
 
 __all__ = ["get", "put"]
 
 
-def put(options: Options, target: Target, sources: Iterable[Input]) -> int:
-    """Say what would be uploaded; connects to nothing."""
+def put(
+    options: Options,
+    target: Target,
+    sources: Iterable[Input],
+    pool: PoolOptions,
+    how: UploadBatchOptions,
+) -> int:
+    """Say what would be uploaded; connects to nothing, and refuses what the run would refuse."""
     teller = _Teller(options)
+    FTPPool(target, max_per_ip=options.max_per_ip, **pool).close()
+    check_uploads(how)
     reader = Inputs("", include=options.include, exclude=options.exclude)
     for item in reader.read(sources):
         if isinstance(item, EmptyDirectory):
@@ -98,7 +108,7 @@ class _Teller:
         self._files += 1
         self._bytes += length or 0
         if self._json is not None:
-            plain = {"source": _plain(source), "destination": _plain(destination)}
+            plain = {"source": encodable(source), "destination": encodable(destination)}
             self._json.write({"event": "WouldMove", **plain, "size": length})
         else:
             amount_moved = "" if length is None else f" ({size(length)})"
@@ -119,7 +129,3 @@ class _Teller:
             self._voice.error(nothing_in(self._options))
             return Exit.NOTHING
         return Exit.OK
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

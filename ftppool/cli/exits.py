@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TextIO
 
 from ftppool.signals import Terminated, exit_on
+from ftppool.words import printable
 
 __all__ = [
     "Exit",
@@ -118,9 +119,7 @@ def one_line(error: object) -> str:
 
     What a server says may hold line breaks and escape codes; file names may be no Unicode.
     """
-    text = str(error).strip() or type(error).__name__
-    shown = "".join(char if char.isprintable() else " " for char in _escaped(text))
-    return " ".join(shown.split())
+    return printable(str(error).strip() or type(error).__name__)
 
 
 def _flag_of(found: re.Match[str]) -> str:
@@ -155,10 +154,6 @@ def in_flags(error: object) -> str:
     for python, flag in _FLAGS:
         words = re.sub(python, flag, words)
     return words
-
-
-def _escaped(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def ended_by(stop: KeyboardInterrupt | Terminated) -> tuple[str, Exit]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ftppool.cli import flags
 from ftppool.cli.args import Commands, Options, Parser
+from ftppool.cli.exits import one_line
 from ftppool.cli.words import EXITS, PASSWORDS
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def run(options: Options) -> int:
     from ftppool.cli import connect, filelist, moving
 
     place, wanted = filelist.to_fetch(options)
+    options.server_url = one_line(place.target.url)
     pool = connect.pool_options(options, place.target)
     if options.dry_run:
         from ftppool.cli import dryrun

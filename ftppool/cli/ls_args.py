@@ -86,8 +86,9 @@ def _print(options: Options, entry: Entry) -> None:
         import json
         from dataclasses import asdict
 
-        name = entry.name.encode("utf-8", "backslashreplace").decode("utf-8")
-        print(json.dumps(asdict(entry) | {"name": name}))
+        from ftppool.words import encodable
+
+        print(json.dumps(asdict(entry) | {"name": encodable(entry.name)}))
     elif options.null:
         sys.stdout.buffer.write(entry.name.encode("utf-8", "surrogateescape") + b"\0")
     elif options.long:

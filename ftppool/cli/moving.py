@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ftppool.cli import filelist, lockfile, reportfile
+from ftppool.cli import filelist, lockfile, reportfile, reporting
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.credentials import Place, source_of
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, in_flags, one_line
-from ftppool.cli.progress import Follower, Tally
+from ftppool.cli.follower import Follower
+from ftppool.cli.tally import Tally
 from ftppool.cli.voice import Voice, logged
 from ftppool.display import Display, summary
 from ftppool.errors import AuthError, ConfigError, FTPPoolError, TransferError
@@ -26,7 +26,7 @@ from ftppool.events import (
 )
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.screen import Screen, amount, size
-from ftppool.target import Target, lacks_password
+from ftppool.target import lacks_password
 
 __all__ = ["Run", "Watchers", "move"]
 
@@ -53,15 +53,7 @@ def move(options: Options, place: Place, batch: Run) -> int:
     """
     reportfile.check_place(options.report)
     with lockfile.held(options.lock, options.lock_wait):
-        try:
-            code, report = _followed(options, place, batch)
-        except Exception as error:
-            done: BatchReport | None = getattr(error, "report", None)
-            ours = isinstance(error, FTPPoolError | OSError)
-            code = code_of([error]) if ours else Exit.BUG
-            _write_report(options, place.target, code, error if done is None else done)
-            raise
-        return _write_report(options, place.target, code, report)
+        return reporting.tell(options, *_followed(options, place, batch))
 
 
 def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchReport | None]:
@@ -93,33 +85,6 @@ def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchRe
     if screen.live and display.last is not None:
         screen.line(summary(screen, display.last))
     return Exit.OK, report
-
-
-def _write_report(
-    options: Options, target: Target, code: Exit, found: BatchReport | Exception | None
-) -> Exit:
-    """Write the report, whatever became of the batch; a report that cannot be written fails it."""
-    if options.report is None:
-        return code
-    content: dict[str, object]
-    if isinstance(found, BatchReport):
-        content = found.to_dict()
-    else:
-        content = {
-            "version": 1,
-            "ok": False,
-            "started": datetime.now(UTC).isoformat(),
-            "causes": [] if found is None else [{"message": one_line(found)}],
-            "outcomes": [],
-        }
-    content |= {"command": options.command, "target": one_line(target.url), "exit_code": int(code)}
-    try:
-        reportfile.write(options.report, content)
-    except OSError as error:
-        voice = Voice(Screen(sys.stderr, lenient=True), options)
-        voice.error(f"the report {options.report} cannot be written: {error.strerror}")
-        return code or Exit.FAILED
-    return code
 
 
 class _Watch:

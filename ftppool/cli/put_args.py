@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ftppool.cli import flags
 from ftppool.cli.args import Commands, Options, Parser
+from ftppool.cli.exits import one_line
 from ftppool.cli.words import EXITS, PASSWORDS
 
 if TYPE_CHECKING:
     from ftppool.cli.moving import Watchers
-    from ftppool.inputs import Input
-    from ftppool.options import PoolOptions
     from ftppool.report import BatchReport
-    from ftppool.target import Target
+    from ftppool.uploads import UploadBatchOptions
 
 __all__ = ["add", "run"]
 
@@ -81,49 +79,47 @@ def run(options: Options) -> int:
 
     place = connect.place_of(options, options.dest)
     target = place.target
+    options.server_url = one_line(target.url)
     sources = filelist.to_upload(options)
+    pool = connect.pool_options(options, target)
+    pool["rate_limit"] = options.rate_limit
+    how = _how(options)
     if options.dry_run:
         from ftppool.cli import dryrun
 
-        return dryrun.put(options, target, sources)
-    pool = connect.pool_options(options, target)
-    pool["rate_limit"] = options.rate_limit
+        return dryrun.put(options, target, sources, pool, how)
 
     def batch(watchers: Watchers) -> BatchReport:
-        # Only now: the report tells of a password that cannot be had, too.
-        return _upload(options, connect.with_password(options, place), sources, pool, watchers)
+        from ftppool.oneshot import upload_batch
+
+        how["progress"] = watchers.progress
+        return upload_batch(
+            sources,
+            # Only now: the report tells of a password that cannot be had, too.
+            connect.with_password(options, place),
+            max_per_ip=options.max_per_ip,
+            on_event=watchers.on_event,
+            **how,
+            **pool,
+        )
 
     return moving.move(options, place, batch)
 
 
-def _upload(
-    options: Options,
-    target: Target,
-    sources: Iterable[Input],
-    pool: PoolOptions,
-    watchers: Watchers,
-) -> BatchReport:
-    from ftppool.oneshot import upload_batch
-
-    return upload_batch(
-        sources,
-        target,
-        max_per_ip=options.max_per_ip,
-        workers=options.workers,
-        atomic=options.atomic,
-        verify=options.verify,
-        on_conflict=options.on_conflict,
-        makedirs=options.makedirs,
-        preserve_mtime=options.preserve_mtime,
-        resume=options.resume,
-        journal=options.journal,
-        include=options.include,
-        exclude=options.exclude,
-        last=options.last or (),
-        deadline=options.deadline,
-        max_failures=options.max_failures,
-        on_event=watchers.on_event,
-        progress=watchers.progress,
-        check=False,
-        **pool,
-    )
+def _how(options: Options) -> UploadBatchOptions:
+    return {
+        "workers": options.workers,
+        "atomic": options.atomic,
+        "verify": options.verify,
+        "on_conflict": options.on_conflict,
+        "makedirs": options.makedirs,
+        "preserve_mtime": options.preserve_mtime,
+        "resume": options.resume,
+        "journal": options.journal,
+        "include": options.include,
+        "exclude": options.exclude,
+        "last": options.last or (),
+        "deadline": options.deadline,
+        "max_failures": options.max_failures,
+        "check": False,
+    }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,11 +19,14 @@ from ftppool.cli.exits import abandon
 from ftppool.errors import ConfigError
 from ftppool.events import Event, FileDone, FileProgress
 from ftppool.report import BatchReport, Outcome
+from ftppool.words import encodable
 
 __all__ = ["JsonLines", "check_place", "write"]
 
 _EVERY = 1.0
 """Seconds between two progress lines of one file."""
+_STRAY = 60.0
+"""Seconds after which what is still a part will never be a report: writing one takes a moment."""
 
 
 def check_place(path: str | None) -> None:
@@ -55,8 +60,9 @@ def write(path: str, content: Mapping[str, object]) -> None:
     Raises:
         OSError: It cannot be written; the old one is as it was.
     """
-    name = os.path.basename(path)
-    file, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=os.path.dirname(path))
+    name, folder = os.path.basename(path), os.path.dirname(path)
+    _clear_away(folder or ".", name)
+    file, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
     try:
         with open(file, "w", encoding="utf-8") as stream:
             json.dump(content, stream, indent=1)
@@ -70,6 +76,20 @@ def write(path: str, content: Mapping[str, object]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
+
+
+def _clear_away(folder: str, name: str) -> None:
+    """Remove the parts of runs that were killed while they wrote this report."""
+    pattern = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}\.part")
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if pattern.fullmatch(entry.name):
+                info = entry.stat(follow_symlinks=False)
+                ours = sys.platform == "win32" or info.st_uid == os.geteuid()
+                # Younger ones may be those of another run that writes now.
+                stray = time.time() - info.st_mtime > _STRAY
+                if ours and stray and stat.S_ISREG(info.st_mode):
+                    os.unlink(entry.path)
 
 
 def _umask() -> int:
@@ -130,7 +150,7 @@ def _value(value: object) -> object:
         case Outcome():
             return value.to_dict()
         case str():
-            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+            return encodable(value)
         case _:
             return value
 

@@ -38,6 +38,8 @@ SECRET = 5
 
 LINGER = 1.0
 """Seconds to wait for the server's FIN after its 221; Pure-FTPd frees the slot only then."""
+FRESH = 0.1
+"""Seconds for which an answer is a sign of life: a look at the socket would tell no more."""
 
 
 class FTPDriver:
@@ -317,6 +319,8 @@ class FTPWire:
     def looks_alive(self, loan: LeasedFTP | None = None) -> bool:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
         sock = self._control.sock
+        if loan is not None and time.monotonic() < self._control.heard + FRESH:
+            return self._control.clean  # who has just answered need not be looked at
         silent = says_nothing(sock) if isinstance(sock, ssl.SSLSocket) else not _readable(sock)
         return self._control.clean and silent
 

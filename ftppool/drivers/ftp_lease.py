@@ -80,6 +80,7 @@ class Control:
         home: The login directory; asked for only when somebody is about to leave it.
         moved: True if the working directory may not be `home`.
         restarting: True after a REST that no transfer has used yet.
+        heard: When the last step of a chain was answered (``time.monotonic()``).
         quit_timeout: Seconds for the goodbye.
         known: What is known of the server at this address.
         tls: What TLS knows of this session; None in clear text.
@@ -103,6 +104,7 @@ class Control:
     home: str | None = None
     moved: bool = False
     restarting: bool = False
+    heard: float = 0.0
     tls: TLSState | None = None
     data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
 

@@ -17,6 +17,7 @@ from ftppool.drivers.sftp_endpoint import endpoint_of, hops_of
 from ftppool.drivers.sftp_files import SFTPFiles
 from ftppool.drivers.sftp_lease import LeasedSFTP
 from ftppool.drivers.sftp_login import Connection, Opening
+from ftppool.drivers.sftp_stream import FAILURES
 from ftppool.refusals import Phase, Reply
 from ftppool.sshconfig import SSHConfig
 from ftppool.target import Target
@@ -70,7 +71,7 @@ class SFTPDriver:
             wire.open_first()
         except BaseException as error:
             connection.close()
-            if isinstance(error, (OSError, EOFError, paramiko.SSHException)):
+            if isinstance(error, FAILURES):
                 code = error.code if isinstance(error, paramiko.ChannelException) else None
                 words = connection.transport.farewell or str(error) or "EOF"
                 raise OpenFailed(Reply(Phase.CHANNEL, code, words)) from error
@@ -131,7 +132,7 @@ class SFTPWire:
             place.channel.settimeout(min(limit, self._timeouts.quit))
             place.call(REALPATH, string(b"."))
             place.channel.settimeout(self._timeouts.io)
-        except (OSError, EOFError, paramiko.SSHException, Refused):
+        except (*FAILURES, Refused):
             self._waste.append(place)
             self._dead = True
             return False

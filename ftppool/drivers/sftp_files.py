@@ -26,6 +26,7 @@ from ftppool.drivers.sftp_names import (
     read_attributes,
     read_names,
 )
+from ftppool.drivers.sftp_stream import FAILURES
 from ftppool.errors import ConnectionLost, FTPPoolError, RemoteRejected, TransferError
 from ftppool.refusals import Phase
 
@@ -367,9 +368,6 @@ class SFTPFiles(SFTPExtras):
         )
         rejected.stops_batch = full
         return rejected
-
-
-FAILURES = (OSError, EOFError, paramiko.SSHException)
 
 
 def _read(source: BinaryIO, size: int, path: str) -> bytes | memoryview:

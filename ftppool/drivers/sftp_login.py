@@ -15,7 +15,7 @@ from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, tune
 from ftppool.drivers.sftp_auth import authenticate
 from ftppool.drivers.sftp_endpoint import CommandSocket, Endpoint, hops_of
 from ftppool.drivers.sftp_hosts import HostKeys
-from ftppool.drivers.sftp_stream import Stream, Transport
+from ftppool.drivers.sftp_stream import FAILURES, Stream, Transport
 from ftppool.errors import ConnectError, FTPPoolError
 from ftppool.refusals import Phase, Reply
 from ftppool.sshconfig import SSHConfig
@@ -24,7 +24,6 @@ __all__ = ["Connection", "Opening"]
 
 JOIN = 2.0
 """Seconds for paramiko's thread to end once its socket is closed."""
-ERRORS = (OSError, EOFError, paramiko.SSHException)
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +46,7 @@ class Connection:
             self.due = time.monotonic() + within
             # Whoever is stuck in a send gives up soon; the goodbye comes behind him.
             self.stream.limit = within
-            with contextlib.suppress(*ERRORS):  # the peer is gone
+            with contextlib.suppress(*FAILURES):  # the peer is gone
                 self.transport.disconnect(within)
 
     def end(self, within: float) -> bool:
@@ -88,6 +87,10 @@ class Connection:
 
 class _Refused(Exception):
     """The server said something else than an SSH banner, or nothing, and hung up."""
+
+
+class _Garbled(Exception):
+    """What came behind the SSH banner is no SSH."""
 
 
 class Opening:
@@ -136,7 +139,8 @@ class Opening:
                     phase="login",
                     retryable=False,
                 ) from error
-            if isinstance(error, (*ERRORS, _Refused)) and not isinstance(error, FTPPoolError):
+            expected = (*FAILURES, _Refused, _Garbled)
+            if isinstance(error, expected) and not isinstance(error, FTPPoolError):
                 raise OpenFailed(self._reply(error)) from error
             raise
         connection = self._opened.pop()
@@ -238,7 +242,13 @@ def _shake_hands(transport: Transport, timeout: float) -> None:
     if not done.wait(timeout):
         raise TimeoutError(f"the SSH key exchange did not end within {timeout:g} s")
     if not transport.is_active():
-        raise transport.get_exception() or EOFError("the server hung up in the key exchange")
+        error = transport.get_exception()
+        if error is None or isinstance(error, EOFError):  # paramiko's has no words
+            raise EOFError("the server hung up in the key exchange")
+        if transport.farewell or isinstance(error, (OSError, IncompatiblePeer)):
+            raise error
+        # Whatever paramiko makes of bytes that have no sense, be it an IndexError.
+        raise _Garbled(f"what follows its SSH banner is no SSH ({error})") from error
 
 
 def _drop_frames(error: BaseException | None) -> None:

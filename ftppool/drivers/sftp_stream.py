@@ -15,10 +15,14 @@ from paramiko.packet import Packetizer
 from ftppool.drivers.base import drop, shut_down
 from ftppool.typed import override
 
-__all__ = ["Stream", "Transport"]
+__all__ = ["FAILURES", "Stream", "Transport"]
 
 BY_APPLICATION = 11
 READ_AHEAD = 128 * 1024
+FAILURES = (OSError, EOFError, paramiko.SSHException)
+"""What paramiko raises when a connection, or what was asked over it, fails."""
+LONGEST_WORDS = 1000
+"""Bytes of what a server says in place of its banner."""
 
 
 class Stream:
@@ -71,7 +75,7 @@ class Stream:
                     raise
                 more = b""
             if not more or len(self._rest) > READ_AHEAD:
-                return self._rest.decode("utf-8", "replace").strip()
+                return self._rest[:LONGEST_WORDS].decode("utf-8", "replace").strip()
             self._rest += more
 
     def recv(self, size: int) -> bytes:
@@ -114,7 +118,7 @@ class Stream:
         if isinstance(self._sock, socket.socket):
             shut_down([self._sock])
             return
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*FAILURES):
             self._sock.close()  # a channel of the jump host
 
     def disown(self) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ftppool.lessons import Lessons
 
@@ -35,8 +34,7 @@ class Permit(Protocol):
         """Give the permit back; a second call does nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """How many sessions a process may keep while others wait.
 
     Attributes:

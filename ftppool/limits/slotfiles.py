@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from ftppool.lessons import FAR, Lessons
 from ftppool.limits.fairness import Claim, Seen
@@ -44,8 +44,7 @@ _SLOT = re.compile(r"slot-\d{3,}")
 _WANTED = re.compile(r"wanted-\d+-\d+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """What is written in a file.
 
     Attributes:
@@ -94,11 +93,11 @@ class Record:
 
     def closed(self, now: float) -> Record:
         """What the holder writes at the end."""
-        return replace(self, state="closed", since=now)
+        return self._replace(state="closed", since=now)
 
     def with_cap(self, cap: int, *, asked: float = 0.0) -> Record:
         """The same with another cap."""
-        return replace(self, cap=cap, asked=asked)
+        return self._replace(cap=cap, asked=asked)
 
     def claim(self) -> Claim:
         """What counts of it."""
@@ -125,9 +124,9 @@ class Lock:
 
     def write(self, record: Record) -> None:
         """Replace the record in one piece."""
-        line = json.dumps(asdict(record), ensure_ascii=True)
+        line = json.dumps(record._asdict(), ensure_ascii=True)
         if len(line) >= LENGTH:
-            line = json.dumps(asdict(replace(record, name="")), ensure_ascii=True)
+            line = json.dumps(record._replace(name="")._asdict(), ensure_ascii=True)
         os.pwrite(self._file, line.ljust(LENGTH - 1).encode() + b"\n", 0)
 
     def release(self) -> None:
@@ -156,8 +155,7 @@ def drop_all_after_fork() -> None:
         _locks.popitem()[1].forget()
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What was found in the folder of an address at one instant.
 
     Attributes:
@@ -295,7 +293,7 @@ class Folder:
         try:
             record = self.read(name)
             if record is not None and record.state == "held":
-                record = replace(record, state="died", since=now)
+                record = record._replace(state="died", since=now)
                 lock.write(record)
         finally:
             lock.release()

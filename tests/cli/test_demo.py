@@ -18,7 +18,7 @@ import pytest
 
 from ftppool.cli import demo
 from ftppool.cli.demo_host import HOST, LIMIT, Host, Seen
-from ftppool.cli.progress import Tally
+from ftppool.cli.tally import Tally
 from ftppool.report import BatchReport
 from ftppool.stats import PoolStats
 from tests.cli.running import COLUMNS, Ran, end, environment, run, run_on_terminal, start

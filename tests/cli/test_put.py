@@ -310,7 +310,7 @@ def test_output_into_a_pipe_that_nobody_reads_is_no_traceback() -> None:
 def test_a_bug_is_a_traceback_and_70(tmp_path: Path) -> None:
     code = (
         "import sys, ftppool.cli, ftppool.cli.put_args as put\n"
-        "put._upload = lambda *args: 1 / 0\n"
+        "put._how = lambda *args: 1 / 0\n"
         "sys.exit(ftppool.cli.main(['put', 'x', 'ftp://h']))"
     )
     done = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -75,6 +77,20 @@ def test_a_dry_run_connects_to_nothing(ftp: Server, tmp_path: Path) -> None:
     words = one_complaint(run("put", "--dry-run", tmp_path / "no", "-q", url(ftp)), 1)
     assert "does not exist" in words
     assert ftp.wait_idle().connects == 0
+
+
+def test_a_dry_run_refuses_the_settings_that_the_run_would_refuse(tmp_path: Path) -> None:
+    settings: tuple[tuple[list[str], str], ...] = (
+        (["--ca-file", "x", "ftp://u@h"], "--ca-file is for ftps:// and ftpsi://"),
+        (["--ca-file", str(tmp_path / "no"), "ftps://u@h"], "no"),
+        (["--fingerprint", "x", "sftp://u@h"], "fingerprint"),
+        (["--include", "/", "ftp://u@h"], "include"),
+        (["--last", "/", "ftp://u@h"], "last"),
+    )
+    for args, words in settings:
+        real = one_complaint(run("put", tmp_path, *args, env={"FTPPOOL_PASSWORD": "x"}), 78)
+        assert words in real
+        assert one_complaint(run("put", "--dry-run", tmp_path, *args), 78) == real
 
 
 def test_a_report_says_what_became_of_each_file(ftp: Server, tmp_path: Path) -> None:
@@ -152,6 +168,80 @@ def test_a_report_tells_of_a_password_that_cannot_be_had(tmp_path: Path) -> None
         content = read(report)
         assert (content["ok"], content["exit_code"]) == (False, 78)
         assert content["causes"][0]["message"] in words
+
+
+def test_no_report_of_an_earlier_run_stands_for_one_that_could_not_begin(tmp_path: Path) -> None:
+    report, config, lock = tmp_path / "report.json", tmp_path / "config.toml", tmp_path / "lock"
+    config.write_text('[profiles.some]\nurl = "ftp://u@h"\nmax_per_pi = 3\n')
+    runs: tuple[tuple[list[str | Path], int], ...] = (
+        (["put", tmp_path, "--config", config, "some:"], 78),  # before all settings are known
+        (["put", tmp_path, "ftp://u:secret-42@h:nonsense"], 2),
+        (["put", tmp_path, "--ca-file", "x", "ftp://u:secret-42@h"], 78),
+        (["get", "ftp://u:secret-42@h/x", "ftp://u@other/x", tmp_path], 2),
+        (["put", tmp_path, "--lock", lock, "ftp://u:secret-42@h"], 75),
+        (["put", tmp_path, "--lock", tmp_path, "ftp://u:secret-42@h"], 78),
+    )
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for args, code in runs:
+            report.write_text('{"ok": true}')
+            words = one_complaint(run(*args, "--report", report), code)
+            content = read(report)
+            assert (content["ok"], content["exit_code"]) == (False, code), args
+            assert content["command"] == args[0]
+            assert content["causes"][0]["message"] in words
+            assert "secret-42" not in report.read_text()
+    report.write_text('{"ok": true}')
+    run("put", "--dry-run", "--report", report, tmp_path, "--ca-file", "x", "ftp://u@h")
+    assert read(report) == {"ok": True}  # it was no run
+
+
+def test_a_signal_while_the_lock_is_waited_for_is_in_the_report(tmp_path: Path) -> None:
+    report, lock = tmp_path / "report.json", tmp_path / "lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            report.write_text('{"ok": true}')
+            args = ("--lock", lock, "--lock-wait", "60", "--report", report)
+            process = begin("put", *args, tmp_path, "ftp://u@h")
+            wait_until_opened(process.pid, lock)
+            process.send_signal(number)
+            assert end(process).code == code
+            content = read(report)
+            assert (content["ok"], content["exit_code"]) == (False, code)
+            assert content["target"] == "ftp://u@h:21"
+
+
+def wait_until_opened(pid: int, path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(link) == str(path):
+                    return
+        time.sleep(0.02)
+    raise AssertionError(f"{path} was never opened")
+
+
+def test_parts_of_reports_whose_runs_were_killed_are_removed(tmp_path: Path) -> None:
+    report, age = tmp_path / "report.json", time.time() - 120
+    names = {
+        ".report.json.abcdefg_.part": False,  # of a killed run
+        ".report.json.12345678.part": True,  # being written
+        ".report.json.abcdefgh.parts": True,
+        ".report.json.A.part": True,
+        ".other.json.abcdefgh.part": True,
+    }
+    for name in names:
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (age, age))
+    os.utime(tmp_path / ".report.json.12345678.part")
+    (tmp_path / ".report.json.linklink.part").symlink_to("/etc/passwd")
+    assert run("put", "--report", report, tmp_path, "nonsense://h").code == 2
+    left = {name: (tmp_path / name).exists() for name in names}
+    assert left == names
+    assert (tmp_path / ".report.json.linklink.part").is_symlink()
+    assert read(report)["ok"] is False
 
 
 def test_a_report_tells_of_a_batch_that_could_not_begin(ftp: Server, tmp_path: Path) -> None:

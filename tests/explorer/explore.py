@@ -78,21 +78,22 @@ def at_random(seed: str) -> tuple[Chooser, list[int]]:
     return choose, taken
 
 
-def at_lines(seed: str, steps: int) -> Chooser:
-    """Go on with who went last, but for one to three moments at random among so many steps."""
-    dice = random.Random(seed)
-    moments = {dice.randrange(1, steps) for _ in range(dice.randint(1, 3))}
-    count = 0
+class AtLines:
+    """Goes on with who went last, but for one to three of so many chances to do otherwise."""
 
-    def choose(able: Sequence[Task], last: Task | None) -> Task:
-        nonlocal count
-        count += 1
+    def __init__(self, seed: str, chances: int) -> None:
+        self.chances = 0
+        self._dice = random.Random(seed)
+        self._moments = {self._dice.randrange(chances) for _ in range(self._dice.randint(1, 3))}
+
+    def choose(self, able: Sequence[Task], last: Task | None) -> Task:
         others = [task for task in able if task is not last]
-        if last is not None and last in able and not (others and count in moments):
+        if last is None or last not in able:
+            return self._dice.choice(others)
+        if not others:
             return last
-        return dice.choice(others)
-
-    return choose
+        self.chances += 1
+        return self._dice.choice(others) if self.chances - 1 in self._moments else last
 
 
 def explore_lines(explored: Explored, seconds: float, seed: int) -> None:
@@ -102,19 +103,20 @@ def explore_lines(explored: Explored, seconds: float, seed: int) -> None:
         AssertionError: With what is to be done to run the same again.
     """
     cap, scenario = SCENARIOS[explored.name]
-    end, steps = time.monotonic() + seconds, 2000
+    end, chances = time.monotonic() + seconds, 2000
     with _silent():
         while time.monotonic() < end:
             label = f"{seed}-{explored.line_runs}"
-            world = World(at_lines(label, steps), cap, lines=True)
+            lines = AtLines(label, chances)
+            world = World(lines.choose, cap, lines=True)
             try:
                 world.run(scenario)
             except BaseException as error:
-                how = f"at_lines({label!r}, {steps})"
+                how = f"AtLines({label!r}, {chances})"
                 raise AssertionError(f"{explored.name}, {how}: {error!r}") from error
             explored.line_runs += 1
             explored.line_steps += world.scheduler.steps
-            steps = max(2, world.scheduler.steps)
+            chances = max(1, lines.chances)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ftppool.client import Client, Estate
+from ftppool.client import Client
 from ftppool.drivers.base import Address, OpenFailed
 from ftppool.errors import ConnectError, FTPPoolError, PoolClosed, PoolTimeout
+from ftppool.estate import Estate
 from ftppool.gate import Gate
 from ftppool.lessons import Lessons
 from ftppool.refusals import Phase, Reply

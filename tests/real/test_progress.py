@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from ftppool import BatchError, ConfigError, FTPPool, Progress, RetryPolicy, upload_batch
+from ftppool.limits.machine import MachineLimiter
 from tests.conftest import Start
 from tests.support.relay import Relay
 from tests.support.servers import Server
@@ -130,6 +132,25 @@ def test_a_learned_cap_is_shown(start: Start, tmp_path: Path) -> None:
     last = seen[-1]
     assert (last.cap, last.learned, last.max_per_ip) == (2, 2, 4)
     assert "421" in last.trouble
+
+
+@pytest.mark.parametrize("of_user", [False, True])
+def test_a_lesson_of_an_earlier_run_is_told_in_the_servers_words_and_nothing_waits_for_it(
+    start: Start, tmp_path: Path, of_user: bool
+) -> None:
+    server = start("vsftpd", max_per_ip=2)
+    user = server.user if of_user else None
+    MachineLimiter().teach(
+        f"{server.host}:{server.port}",
+        lambda known: known.refused(1, "421 One\x1b only", time.time(), user=user),
+    )
+    seen: list[Progress] = []
+    report = upload_batch(make(tmp_path / "out", 3), server.url, progress=seen.append)
+    assert report.stats.refused == 0
+    assert report.stats.learned_from == "421 One\\x1b only"
+    last = seen[-1]
+    assert (last.cap, last.max_per_ip, last.trouble) == (1, 2, "421 One\\x1b only")
+    assert not any(one.waiting for one in seen)
 
 
 def test_a_callable_that_fails_is_logged_once_and_does_no_harm(

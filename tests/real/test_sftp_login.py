@@ -416,6 +416,28 @@ def test_a_peer_that_falls_silent_is_given_up_at_the_limit(greeting: bytes) -> N
         assert 0.4 < time.monotonic() - began < 4
 
 
+@pytest.mark.parametrize(
+    ("greeting", "words"),
+    [
+        (b"SSH-2.0-x\r\nHTTP/1.1 400 Bad Request\r\n\r\n", "what follows its SSH banner is no SSH"),
+        (b"SSH-2.0-x\r\n" + bytes(4000), "what follows its SSH banner is no SSH"),
+        (b"SSH-2.0-x\r\n\0\0\0\x0c\x03\x14" + b"a" * 13, "SSH"),  # a KEXINIT that ends too early
+        (b"SSH-nonsense\r\n", "what follows its SSH banner is no SSH"),
+        (b"\x15\x03\x03\x00\x02\x02F\r\n" + b"\xff\0" * 4000, "is no SSH server; check host"),
+    ],
+)
+def test_bytes_that_are_no_ssh_are_no_limit_of_the_server(greeting: bytes, words: str) -> None:
+    with mute(greeting) as port:
+        with (
+            FTPPool(f"sftp://u:p@127.0.0.1:{port}", connect_timeout=5, retry=ONCE) as pool,
+            pytest.raises(ConnectError, match=words) as refusal,
+            pool.sftp(),
+        ):
+            pass
+        assert pool.stats().refused == 0
+        assert len(str(refusal.value)) < 4200
+
+
 def test_a_login_that_is_not_answered_is_given_up_at_the_limit(start: Start) -> None:
     server = start("asyncssh", options={"silent_login": True})
     began = time.monotonic()

@@ -11,8 +11,9 @@ import pytest
 
 from ftppool.display import Display, block, sentence, summary
 from ftppool.progress import Meter, Progress, UnderWay
-from ftppool.screen import Screen, cut, printable
+from ftppool.screen import Screen, cut
 from ftppool.stats import PoolStats
+from ftppool.words import printable
 from tests.support.terminal import Terminal
 
 REPLY = "421 There are too many connections from your internet address."
@@ -269,3 +270,43 @@ def test_a_display_that_was_kept_from_its_end_is_told_again() -> None:
     for _ in range(2):
         meter.end()  # as Batch.run() does whatever comes
     assert [progress.finished for progress in told] == [True, True]
+
+
+def test_of_two_batches_at_a_time_the_second_says_lines(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal.stream)
+    said: list[str] = []
+
+    def second() -> Display:
+        return Display(say=lambda words, _: said.append(words), every=0.0)
+
+    early = second()
+    display = Display()
+    display(HALF)
+    late = second()  # its stream is the one that leads past the block
+    before = terminal.lines()
+    for other in (early, late):
+        other(HALF)
+        other(replace(HALF, files_done=300))
+        assert terminal.lines() == before
+    assert len(said) == 4
+    early(DONE)
+    assert terminal.lines() == before
+    display(HALF)
+    display(DONE)
+    assert terminal.lines() == ["✓ 400 files, 4.6 MB in 3.0 s, 2 sessions"]
+    late(HALF)  # the terminal is free
+    assert len(terminal.lines()) == 4
+    late(DONE)
+    assert terminal.lines() == ["✓ 400 files, 4.6 MB in 3.0 s, 2 sessions"] * 2
+    assert sys.stderr is terminal.stream
+
+
+def test_a_display_that_nobody_has_any_more_keeps_no_terminal(terminal: Terminal) -> None:
+    lost = Display(Screen(terminal.stream))
+    lost(HALF)
+    del lost
+    display = Display(Screen(terminal.stream), say=lambda *_: None)
+    display(HALF)
+    assert "1:05 left" in terminal.lines()[-3]

@@ -322,6 +322,19 @@ SSH = [
          0, NEW, PERMANENT, SERVER, None, "ftp-not-ssh"),
     case("a mail server on that port", SSH_BANNER, None, "220 mail.example.com ESMTP Postfix\r\n",
          0, NEW, PERMANENT, SERVER, None, "not-ssh"),
+    case("a TLS server on that port", SSH_BANNER, None, "\x15\x03\x03\x00\x02\x02F",
+         1, KNOWN, PERMANENT, SERVER, None, "not-text"),
+    case("somebody with colours", SSH_BANNER, None, "\x1b[31mZu viele f\ufffdr heute\x1b[0m\r\n",
+         1, KNOWN, BUSY, SERVER, None, "ssh-silent"),
+    case("bytes behind the banner", LOGIN, None,
+         "what follows its SSH banner is no SSH (Invalid packet blocking)",
+         1, KNOWN, TRANSIENT, SERVER, None, "ssh-garbled"),
+    case("bytes in the login", LOGIN, None, "Mismatched MAC",
+         1, KNOWN, TRANSIENT, SERVER, None, "ssh-garbled"),
+    case("FIN behind the banner", LOGIN, None, "the server hung up in the key exchange",
+         1, KNOWN, BUSY, ADDRESS, None, "silent-close"),
+    case("a reason to disconnect", LOGIN, None, "Too many connections",
+         1, KNOWN, BUSY, USER, None, "login-limit"),
     case("OpenSSH MaxSessions", CHANNEL, 2, "Connect failed",
          2, KNOWN, BUSY, CONNECTION, None, "channel-limit"),
     case("mod_sftp SFTPMaxChannels", CHANNEL, 3, "Unknown channel type",
@@ -611,5 +624,5 @@ def test_the_module_imports_nothing_that_waits_or_connects() -> None:
     tree = ast.parse(Path(refusals.__file__).read_text(encoding="utf-8"))
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    allowed = {"__future__", "collections.abc", "dataclasses", "enum", "re", "ftppool.errors"}
+    allowed = {"__future__", "collections.abc", "enum", "re", "typing", "ftppool.errors"}
     assert names == allowed

@@ -49,7 +49,7 @@ def test_raw_ftplib_calls_work_unchanged(server: Server) -> None:
 def test_what_is_lent_shows_where_it_is_and_no_password(server: Server) -> None:
     with FTPPool(server.url, max_per_ip=1) as pool:
         with pool.ftp() as ftp:
-            name = "LeasedFTPTLS" if server.kind.endswith("+tls") else "LeasedFTP"
+            name = "LeasedFTPTLS" if server.scheme == "ftps" else "LeasedFTP"
             assert repr(ftp) == f"<{name} {server.user}@{server.host}:{server.port}>"
         assert repr(ftp) == f"<{name}: given back>"
         where = f"<Session {server.scheme}://{server.user}@{server.host}:{server.port}"

@@ -83,6 +83,7 @@ class Control:
         quit_timeout: Seconds for the goodbye.
         known: What is known of the server at this address.
         tls: What TLS knows of this session; None in clear text.
+        left: Data connections that the last borrower has left open.
     """
 
     sock: socket.socket
@@ -104,7 +105,9 @@ class Control:
     moved: bool = False
     restarting: bool = False
     tls: TLSState | None = None
+    # Weak: a script may end a file by forgetting its socket.
     data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
+    left: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.family = self.sock.family
@@ -133,6 +136,7 @@ class Control:
         """Close what a borrower left open: data connections first, or the server keeps the slot."""
         for sock in self.open_data:
             reset(sock)
+        self.left.clear()
 
     def plain_fd(self) -> int | None:
         """What can be waited on for a reply; None over TLS, where records need not hold any."""
@@ -189,6 +193,10 @@ class LeasedFTP(FTP):
         self.timeout = timeout
 
     def _give_back(self) -> None:
+        if self._control is not None:
+            # An exception may have left them; if its traceback goes before `leave` comes, the last
+            # reference would end them with a FIN, and half a file would count as whole.
+            self._control.left = self._control.open_data
         self._control = None
         self.sock = None
         self.file = None

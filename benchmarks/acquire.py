@@ -134,8 +134,8 @@ class NoRedis:
 
 @contextmanager
 def by_ftppool() -> Iterator[Borrowing]:
-    with FTPPool("ftp://nobody@127.0.0.1:9", max_per_ip=SLOTS) as pool:
-        pool._driver = NoDriver()
+    with FTPPool("ftp://nobody:x@127.0.0.1:9", max_per_ip=SLOTS) as pool:
+        pool._make_driver = NoDriver
         yield Borrowing(pool.acquire, lambda lease: lease.release())
 
 

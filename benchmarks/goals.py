@@ -158,7 +158,8 @@ def _all() -> list[Goal]:
         Goal("100,000 files: memory above import", 100,
              lambda records: memory(records, "count-vsftpd", 100_000), " MiB"),
         Goal("acquire + release: time, of psycopg_pool's", 2, _pools),
-        Goal("import ftppool, above a bare interpreter", 60, _start("import ftppool"), " ms"),
+        Goal("import ftppool and FTPPool(url), above a bare interpreter", 60,
+             _start("FTPPool(url)"), " ms"),
         Goal("ftppool --version, above a bare interpreter", 80, _start("ftppool --version"), " ms"),
     ]  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import run, tools
 from benchmarks.peers import ROOT, Command
 
+POOL = "from ftppool import FTPPool; FTPPool('ftp://user:secret@127.0.0.1/')"
 TITLE = "whole processes, median of {runs} in turn"
 
 
@@ -19,6 +20,7 @@ def part(*, runs: int = 15) -> dict[str, Any]:
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "import ftppool": [sys.executable, "-c", "import ftppool"],
+        "FTPPool(url)": [sys.executable, "-c", POOL],
         "import ftplib": [sys.executable, "-c", "import ftplib"],
         "import paramiko": [sys.executable, "-c", "import paramiko"],
         "ftppool --version": [str(script), "--version"],

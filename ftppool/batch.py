@@ -317,7 +317,7 @@ class Batch:
         done = self._crew.done
         while done:
             # First it is recorded, then it is taken from the queue: a Ctrl-C loses nothing.
-            item, outcome = done[0]
+            item, outcome, when = done[0]
             if isinstance(item, Fetch) and outcome is None:
                 self._found.extend(item.found or ())
                 self._taken.pop(item.index, None)
@@ -329,9 +329,11 @@ class Batch:
             self._open -= 1
             if isinstance(item, File) and outcome is not None:
                 self._moved += outcome.status is self._done
-                self._settle(item, outcome, tell=outcome.status is self._done)
+                self._settle(item, outcome, tell=outcome.status is self._done, when=when)
 
-    def _settle(self, job: File, outcome: Outcome, *, tell: bool) -> None:
+    def _settle(
+        self, job: File, outcome: Outcome, *, tell: bool, when: float | None = None
+    ) -> None:
         self._outcomes[job.index] = outcome
         self._taken.pop(job.index, None)
         self._crew.begun.discard(job.index)
@@ -341,7 +343,9 @@ class Batch:
         if self._pool.listening or (outcome.status is Status.FAILED and self._pool.heard):
             from ftppool.events import FileDone
 
-            self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome))
+            # This thread may have waited for the input since.
+            now = time.time() if when is None else when
+            self._pool.emit(FileDone(pool=self._pool.name, outcome=outcome, time=now))
         if tell and self._plan.on_arrived is not None:
             self._call_back(self._plan.on_arrived, outcome)
 

@@ -54,8 +54,9 @@ Note = Callable[[Task, Outcome | None], None]
 Begin = Callable[[Item, Callable[[int], None]], Transfer]
 """Makes the steps of an item; the function that it is given is to be told the bytes so far."""
 
-Done = tuple[Item, Outcome | None]
-"""An item that is finished; a directory has an outcome only if it cannot be listed."""
+Done = tuple[Item, Outcome | None, float]
+"""An item that is finished, and when, in seconds since the epoch; a directory has an outcome only
+if it cannot be listed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -190,7 +191,7 @@ class Crew:
 
     def finish(self, item: Item, outcome: Outcome | None) -> None:
         """Hand an item over to the caller's thread; too many failures end the batch."""
-        self.done.append((item, outcome))
+        self.done.append((item, outcome, time.time()))
         if outcome is not None and outcome.status is Status.FAILED:
             self._failed.append(1)  # one step, where `+= 1` of two threads could be lost
             limit = self._max_failures
@@ -444,6 +445,7 @@ class Crew:
             left_behind=transfer.left_behind,
             notes=tuple(transfer.notes),
             local=item.path,
+            received=transfer.sent if isinstance(item, Fetch) else 0,
         )
         self._write_down(task, outcome)
         self.finish(item, outcome)

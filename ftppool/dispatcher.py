@@ -134,7 +134,7 @@ class Dispatcher:
 
     def _pause(self, now: float) -> float:
         ledger = self._board.ledger
-        if not ledger.slots and not ledger.waiters and not self._opener.asking:
+        if not ledger.slots and not ledger.waiters and not self._opener.in_line:
             return FOREVER
         until = ledger.next_deadline(now)
         return TICK if until is None else min(TICK, max(0.0, until - now) + 0.001)

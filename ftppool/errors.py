@@ -63,9 +63,12 @@ class FTPPoolError(Exception):
         phase: What was under way: ``"connect"``, ``"greeting"``, ``"login"``, ``"transfer"`` …
         address: ``"host:port"`` of the server, or None where none was involved.
         retryable: True if the same call may well succeed later without any change.
+        wrong_url: True if what answers is not what the URL's scheme or port says; the message names
+            the scheme to try.
     """
 
     retryable: bool = False
+    wrong_url: bool = False
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ exception in a listener is logged and never harms a transfer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from ftppool.report import BatchReport, Outcome
 
@@ -40,9 +41,11 @@ class Event:
 
     Attributes:
         pool: The name of the pool.
+        time: When it happened, in seconds since the epoch.
     """
 
     pool: str
+    time: float = field(default_factory=time.time, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

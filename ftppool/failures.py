@@ -37,6 +37,7 @@ ANOTHER_SERVER = {
     "not-ftp": "is no FTP server; check host and port",
     "not-ssh": "is no SSH server; check host and port",
     "not-text": "is no SSH server; check host and port",
+    "tls-required": "lets nobody in without encryption; write ftps:// in place of ftp://",
 }
 """What to say of a server that speaks something else, by the rule that has noticed it."""
 
@@ -51,9 +52,10 @@ def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError
     elif verdict.kind is Kind.PERMANENT and reply.code is not None:
         kind, what = RemoteRejected, "refuses the session"
     else:
-        kind, what = ConnectError, ANOTHER_SERVER.get(verdict.rule, "cannot be reached")
+        kind, what = ConnectError, "cannot be reached"
+    what = ANOTHER_SERVER.get(verdict.rule, what)
     words = legible(reply.text)
-    return kind(
+    error = kind(
         f"{address} {what}: {words.replace(chr(10), ' / ')}",
         code=reply.code,
         reply=words if reply.code is not None else None,
@@ -61,6 +63,8 @@ def open_error(verdict: Verdict, reply: Reply, address: Address) -> FTPPoolError
         address=str(address),
         retryable=verdict.kind in {Kind.BUSY, Kind.TRANSIENT, Kind.STALE},
     )
+    error.wrong_url = verdict.rule in ANOTHER_SERVER
+    return error
 
 
 def banned(address: Address, ban: Ban) -> ServerBusy:

@@ -6,9 +6,7 @@ can fall between a connection and its slot. Borrowers only wait, transfer and gi
 
 from __future__ import annotations
 
-import atexit
 import copy
-import os
 import sys
 import threading
 import time
@@ -29,6 +27,7 @@ from ftppool.failures import (
     would_deadlock,
 )
 from ftppool.farewell import Farewell, end_all
+from ftppool.hooks import at_exit, in_child
 from ftppool.lease import Grip, Lease
 from ftppool.logs import log
 from ftppool.opening import LOGIN, Opener
@@ -577,10 +576,12 @@ def gate_for(address: Address) -> Gate:
     return gate
 
 
-@atexit.register
 def _end_all() -> None:
     """Say QUIT for pools that the program forgot to close."""
     end_all([gate.farewell() for gate in list(_gates.values())])
+
+
+at_exit(_end_all)
 
 
 def _end_in_worker_process() -> None:
@@ -600,5 +601,4 @@ def _after_fork() -> None:
         gate.disown()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import ftplib
 import functools
-import os
 import threading
 import time
 import weakref
@@ -13,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ftppool.client import Client, Estate
+from ftppool.client import Client
 from ftppool.drivers.base import Address, OpenFailed, Timeouts
 from ftppool.drivers.ftp_lease import Control
 from ftppool.drivers.ftp_raw import Caller, RawDriver, control_of, reply_of
 from ftppool.errors import ConnectError, FTPPoolError, PoolTimeout, ServerBusy, WouldDeadlock
+from ftppool.estate import Estate
 from ftppool.gate import Gate, gate_for
+from ftppool.hooks import in_child
 from ftppool.leaks import stack_here
 from ftppool.lease import Lease
 from ftppool.limits.choice import limiter_of
@@ -228,8 +229,7 @@ def _end_orphans(gate: Gate) -> None:
             held.take_away("the thread that used it has ended, and others waited for a connection")
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_register.clear)  # they are the parent's
+in_child(_register.clear)  # they are the parent's
 
 
 # -- errors ----------------------------------------------------------------------------------------

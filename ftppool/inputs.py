@@ -19,12 +19,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b, sha256
 from operator import attrgetter
-from pathlib import PurePath, PureWindowsPath
-from typing import BinaryIO, TypeAlias, cast
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
 from ftppool.errors import ConfigError, FTPPoolError
 from ftppool.logs import log
@@ -32,12 +28,17 @@ from ftppool.patterns import Globs, Patterns, patterns_of
 from ftppool.sources import not_a_file, open_callable, open_path, raise_error, source_error
 from ftppool.target import check_remote_name, join
 
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+    from typing_extensions import Buffer
+
 __all__ = ["EmptyDirectory", "Input", "Inputs", "Job", "Keyed", "Source", "jobs"]
 
 _Path: TypeAlias = str | os.PathLike[str]
-_Data: TypeAlias = Buffer | Callable[[], BinaryIO]  # called anew for each attempt
-Source: TypeAlias = _Path | _Data
-Input: TypeAlias = _Path | tuple[Source, str | PurePath]
+_Data: TypeAlias = "Buffer | Callable[[], BinaryIO]"  # called anew for each attempt
+Source: TypeAlias = "_Path | _Data"
+Input: TypeAlias = "_Path | tuple[Source, str | PurePath]"
 _Found: TypeAlias = "Job | EmptyDirectory"
 _Stack: TypeAlias = list[tuple[str, list[os.DirEntry[str]]]]
 
@@ -95,8 +96,7 @@ class Keyed:
         return self.open()
 
 
-@dataclass(frozen=True, slots=True)
-class EmptyDirectory:
+class EmptyDirectory(NamedTuple):
     """A directory with nothing in it: made on the server, has no outcome.
 
     Attributes:
@@ -132,9 +132,8 @@ class Inputs:
         self._include = Globs(patterns_of("include", include))
         self._exclude = Globs(patterns_of("exclude", exclude))
         self._count = 0
-        # Digest of each remote path -> label of its source. 16 bytes instead of the path keep this
-        # near 20 MB at 100,000 inputs; the labels are the strings that the outcomes hold anyway.
-        self._taken: dict[bytes, str] = {}
+        # Remote path -> label of its source: the strings that the outcomes hold anyway.
+        self._taken: dict[str, str] = {}
         self._warned: set[str] = set()
 
     def read(self, files: Iterable[Input]) -> Iterator[Job | EmptyDirectory]:
@@ -284,10 +283,9 @@ class Inputs:
         # A failed job claims its path too: what a batch means must not hang on which of two
         # sources happens to exist today.
         name = _normal(_checked(remote))
-        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if (first := self._taken.get(digest)) is not None:
+        if (first := self._taken.get(name)) is not None:
             raise ConfigError(f"{first!r} and {label!r} both go to {name!r}; send one elsewhere")
-        self._taken[digest] = label
+        self._taken[name] = label
         return name
 
 
@@ -311,10 +309,12 @@ def _parse(item: object, where: str) -> tuple[Source, str | None]:
     if not isinstance(item, tuple) or len(item) != 2:
         raise ConfigError(f"{where} {_wrong(item)}")
     source, remote = item
-    if isinstance(remote, PurePath):
-        remote = remote.as_posix()
     if not isinstance(remote, str):
-        raise ConfigError(f"{where} has a {type(remote).__name__} as remote path; pass a str")
+        from pathlib import PurePath
+
+        if not isinstance(remote, PurePath):
+            raise ConfigError(f"{where} has a {type(remote).__name__} as remote path; pass a str")
+        remote = remote.as_posix()
     if isinstance(source, (str, os.PathLike)) or callable(source) or _is_buffer(source):
         return source, remote
     raise ConfigError(f"the source of {where} {_wrong(source)}")
@@ -348,6 +348,8 @@ def _callable_label(source: Callable[[], BinaryIO]) -> str:
 
 def _digest(source: str | bytes, *stamp: int) -> bytes:
     """Digest what identifies a source: path and stamp, key, or the bytes themselves."""
+    from hashlib import sha256
+
     if isinstance(source, bytes):
         return b"b" + sha256(source).digest()
     name = os.path.abspath(source) if stamp else source
@@ -357,7 +359,11 @@ def _digest(source: str | bytes, *stamp: int) -> bytes:
 
 def _own_name(source: _Path) -> str:
     """Give the name under which a path goes, or "" where a directory's contents are meant."""
-    windows = sys.platform == "win32" or isinstance(source, PureWindowsPath)
+    windows = sys.platform == "win32"
+    if not isinstance(source, str):
+        from pathlib import PureWindowsPath
+
+        windows = windows or isinstance(source, PureWindowsPath)
     name = (ntpath if windows else posixpath).basename(os.fsdecode(source))
     return "" if name in (".", "..") else name
 

@@ -60,7 +60,8 @@ class Journal:
             target: Where the files go, without a password: a journal serves one target.
 
         Raises:
-            ConfigError: It cannot be used; the message says why and what to do.
+            ConfigError: It cannot be used; the message says why and what to do. It is `retryable`
+                if another batch has it.
         """
         self._path = _checked_path(path)
         self._lock = threading.Lock()
@@ -73,7 +74,9 @@ class Journal:
             self._prepare(self._db, target)
         except (sqlite3.Error, OSError) as error:
             self.close()
-            raise ConfigError(self._words(error)) from error
+            failure = ConfigError(self._words(error), phase="journal")
+            failure.retryable = _code(error) == sqlite3.SQLITE_BUSY
+            raise failure from error
         except BaseException:
             self.close()
             raise
@@ -217,9 +220,14 @@ class Journal:
         if isinstance(error, OSError):
             advice = f"cannot be made ({error.strerror}): its directory must exist and be writable"
         else:
-            known = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+            known = _ADVICE.get(_code(error))
             advice = known or f"cannot be used: {error}"
         return f"journal {self._path!r} {advice}"
+
+
+def _code(error: Exception) -> int:
+    """The kind of an error of SQLite, without what is special to it; 0 for any other error."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _checked_path(path: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 import threading
+import time
 from collections.abc import Hashable
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -14,6 +15,7 @@ from ftppool.errors import LeaseReturned
 from ftppool.leaks import Stack, position, stack_here
 from ftppool.slots import Place
 from ftppool.stats import Holder
+from ftppool.typed import override
 
 __all__ = ["Grip", "Lease"]
 
@@ -84,6 +86,14 @@ class Lease:
         grip.lease = ref(self)
         self._done = False
 
+    @override
+    def __repr__(self) -> str:
+        """Who has it, or that it is over."""
+        if getattr(self, "_done", True):  # a Ctrl-C may have broken off __init__
+            return "<Lease: given back>"
+        holder = self.grip.holder(time.monotonic())
+        return f"<Lease: {holder.thread} for {holder.age:.1f} s ({holder.where})>"
+
     def begin(self, place: Place, wire: Wire, now: float, limit: float) -> None:
         """Borrow; that may take `limit` seconds."""
         self.grip.since = now
@@ -105,6 +115,11 @@ class Lease:
         if self._done:
             raise LeaseReturned("this lease was given back to its pool; take a new one")
         return self.grip.loan
+
+    @property
+    def held(self) -> bool:
+        """True until it is given back."""
+        return not self._done
 
     def files(self) -> FileOps:
         """The protocol-independent file calls of the session."""

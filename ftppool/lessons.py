@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["Ban", "Lesson", "Lessons"]
 
@@ -39,8 +39,7 @@ FAR = 1e11
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
+class Lesson(NamedTuple):
     """A lower cap than the configured one.
 
     Attributes:
@@ -70,16 +69,15 @@ class Lesson:
 
     def tried(self, now: float) -> Lesson:
         """A probe is under way, so that nobody else makes one."""
-        return replace(self, probe_at=now + self.pause)
+        return self._replace(probe_at=now + self.pause)
 
     def raised(self, now: float) -> Lesson:
         """A probe went well."""
         limit = self.limit + 1
-        return replace(self, limit=limit, probe_at=now + CLIMB, pause=FIRST_PAUSE)
+        return self._replace(limit=limit, probe_at=now + CLIMB, pause=FIRST_PAUSE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ban:
+class Ban(NamedTuple):
     """The server has shut this client out.
 
     Attributes:
@@ -97,8 +95,7 @@ class Ban:
         return now >= self.until or self.until - now > self.pause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
+class Lessons(NamedTuple):
     """All that is known of one address.
 
     Attributes:
@@ -108,7 +105,7 @@ class Lessons:
     """
 
     of_all: Lesson | None = None
-    of_user: Mapping[str, Lesson] = field(default_factory=dict)
+    of_user: Mapping[str, Lesson] = MappingProxyType({})
     ban: Ban | None = None
 
     def refused(self, limit: int, words: str, now: float, *, user: str | None = None) -> Lessons:
@@ -141,7 +138,7 @@ class Lessons:
         pause = FIRST_BAN
         if self.ban is not None and abs(now - self.ban.until) < LONGEST_PAUSE:
             pause = min(self.ban.pause * 2, LONGEST_PAUSE)
-        return replace(self, ban=Ban(words=words[:LONGEST_WORDS], until=now + pause, pause=pause))
+        return self._replace(ban=Ban(words=words[:LONGEST_WORDS], until=now + pause, pause=pause))
 
     def _changed(self, users: Iterable[str | None], change: Callable[[Lesson], Lesson]) -> Lessons:
         lessons = self
@@ -153,17 +150,23 @@ class Lessons:
 
     def _with(self, user: str | None, lesson: Lesson) -> Lessons:
         if user is None:
-            return replace(self, of_all=lesson)
+            return self._replace(of_all=lesson)
         users = {who: known for who, known in self.of_user.items() if who != user}
         users[user] = lesson
         newest = sorted(users, key=lambda who: users[who].since)[-MOST_USERS:]
-        return replace(self, of_user={who: users[who] for who in newest})
+        return self._replace(of_user={who: users[who] for who in newest})
 
     # -- as text -----------------------------------------------------------------------------------
 
     def dump(self) -> str:
         """Write as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(
+            {
+                "of_all": self.of_all and self.of_all._asdict(),
+                "of_user": {who: lesson._asdict() for who, lesson in self.of_user.items()},
+                "ban": self.ban and self.ban._asdict(),
+            }
+        )
 
     @classmethod
     def load(cls, text: str) -> Lessons:

@@ -58,12 +58,14 @@ class _Watch:
 class Opener:
     """Does what the ledger asks for: opens and closes, and reports what came of it.
 
-    ``connecting``, ``permits`` and ``asking`` need no lock: each use is one atomic step.
+    ``connecting``, ``permits``, ``asking`` and ``pausing`` need no lock: each use is one atomic
+    step.
 
     Attributes:
         connecting: The sockets of the opens that are under way.
         permits: What the limiters gave, by slot.
         asking: The limiters in whose line this process stands.
+        pausing: The limiters that know that it waits, and are to hear when nobody does any more.
     """
 
     def __init__(self, board: Board) -> None:
@@ -72,6 +74,7 @@ class Opener:
         self.connecting: dict[Slot, socket.socket] = {}
         self.permits: dict[Slot, Permit] = {}
         self.asking: dict[Limiter, None] = {}
+        self.pausing: dict[Limiter, None] = {}
         # So that what was read before a lesson is not applied after it. The board's lock is taken
         # within this one, never the other way round.
         self._learning = threading.Lock()
@@ -275,6 +278,17 @@ class Opener:
         wait = 0.0 if for_good else wait
         self._fail(slot, error, delay=wait, for_good=for_good)
         self._tell_failure(client, verdict, error, wait)
+        if not for_good:
+            self._tell_pause(client)
+
+    def _tell_pause(self, client: Client) -> None:
+        """Let other processes see until when this one waits."""
+        with self.board.lock:
+            ledger = self.board.ledger
+            pause = max(ledger.not_before, ledger.budget_ends()) - time.monotonic()
+            cap = min(client.cap, ledger.cap or client.cap)
+        self.pausing[client.limiter] = None
+        client.limiter.pause(self._address, cap, time.time() + pause)
 
     def _fail(
         self,
@@ -354,10 +368,16 @@ class Opener:
 
                 client.emit(SessionSettled(pool=client.name, address=self._address))
 
+    @property
+    def in_line(self) -> bool:
+        """True if a limiter thinks that somebody waits here."""
+        return bool(self.asking or self.pausing)
+
     def leave_lines(self) -> None:
         """Stand in no limiter's line any more."""
-        for limiter in list(self.asking):
+        for limiter in {*list(self.asking), *list(self.pausing)}:
             self.asking.pop(limiter, None)
+            self.pausing.pop(limiter, None)
             try:
                 limiter.forgo(self._address)
             except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter

@@ -8,14 +8,17 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from ftppool.errors import ConfigError
-from ftppool.limits.base import Limiter
-from ftppool.retry import RetryPolicy
-from ftppool.sshconfig import SSHConfig
-from ftppool.target import FTPConfig, Target
-from ftppool.tlsconfig import TLSConfig
+from ftppool.target import Target, lacks_password
+from ftppool.words import nearest
 
 if TYPE_CHECKING:
     import ssl
+
+    from ftppool.limits.base import Limiter
+    from ftppool.retry import RetryPolicy
+    from ftppool.sshconfig import SSHConfig
+    from ftppool.target import FTPConfig
+    from ftppool.tlsconfig import TLSConfig
 
 __all__ = [
     "PoolOptions",
@@ -67,22 +70,22 @@ def check_known(options: Mapping[str, object], known: type, *others: str) -> Non
     names = set(known.__annotations__)
     for name in options:
         if name not in names:
-            import difflib  # only for those who err
-
-            near = difflib.get_close_matches(name, names.union(others), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
+            near = nearest(name, names.union(others))
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(names))}"
             raise ConfigError(f"unknown option {name!r}; {hint}")
 
 
 def check_target(target: object, user: str | None, password: object) -> Target:
-    """Read the URL, or take the target as it is."""
+    """Read the URL, or take the target as it is; a password that is missing is told now."""
     secret = cast("str | Callable[[], str] | None", password)
     if isinstance(target, str):
-        return Target.parse(target, user=user, password=secret)
-    if not isinstance(target, Target):
+        target = Target.parse(target, user=user, password=secret)
+    elif not isinstance(target, Target):
         raise ConfigError(f"target={target!r}: write a URL such as 'ftp://user@host/directory'")
-    if user is not None or password is not None:
+    elif user is not None or password is not None:
         raise ConfigError("user and password belong into the Target, or use a URL")
+    if lacks_password(target):
+        target.secret()  # raises: not only at the first login
     return target
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from ftppool.errors import ConfigError
 from ftppool.options import check_positive, check_seconds
@@ -30,8 +29,7 @@ class BatchOptions(TypedDict, total=False):
     check: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """The checked options of one batch.
 
     Attributes:

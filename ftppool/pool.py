@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ftplib
 import os
-import ssl
 import threading
 import time
 import weakref
@@ -13,16 +11,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 
+from ftppool import hooks
 from ftppool.bucket import Bucket
-from ftppool.client import Cancel, Client, Estate
-from ftppool.drivers.base import Timeouts
 from ftppool.drivers.choice import driver_of
 from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
-from ftppool.gate import Gate, gate_for
+from ftppool.estate import Estate
 from ftppool.leaks import stack_here
-from ftppool.lease import Lease
-from ftppool.limits.base import Limiter
-from ftppool.limits.choice import limiter_of
+from ftppool.limits.choice import check_limiter, limiter_of
 from ftppool.options import (
     check_cap,
     check_known,
@@ -32,23 +27,30 @@ from ftppool.options import (
     check_target,
 )
 from ftppool.retry import RetryPolicy
-from ftppool.route import route_of
-from ftppool.sshconfig import SSHConfig
-from ftppool.stats import CloseReport, PoolStats, total
 from ftppool.target import FTPConfig, Target
-from ftppool.tlsconfig import TLSConfig
 from ftppool.workers import this_thread
 
-# What moves files, half of all the modules, is imported by the methods that do so.
+# What opens sessions and what moves files is imported at the first use: a pool is made in no time.
 if TYPE_CHECKING:
+    import ftplib
+    import ssl
+
     import paramiko
 
+    from ftppool.client import Cancel, Client
     from ftppool.downloads import DownloadBatchOptions, DownloadOptions, Wanted
-    from ftppool.drivers.base import FileOps
+    from ftppool.drivers.base import Driver, FileOps
     from ftppool.events import Event
+    from ftppool.gate import Gate
     from ftppool.inputs import Input, Job, Source
+    from ftppool.lease import Lease
+    from ftppool.limits.base import Limiter
     from ftppool.report import BatchReport, Outcome
+    from ftppool.route import Route
     from ftppool.session import Session
+    from ftppool.sshconfig import SSHConfig
+    from ftppool.stats import CloseReport, PoolStats
+    from ftppool.tlsconfig import TLSConfig
     from ftppool.transfer.options import Conflict, Verify
     from ftppool.uploads import UploadBatchOptions
 
@@ -145,13 +147,22 @@ class FTPPool:
             check_seconds(what, seconds, zero=False)
         if leak_warn_after is not None:
             check_seconds("leak_warn_after", leak_warn_after, zero=False)
-        timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
         check_positive("channels", channels)
         bucket = None if rate_limit is None else Bucket(check_rate(rate_limit))
-        self._target, self._driver = driver_of(
-            asked, timeouts, ftp=ftp, ssh=ssh, tls=tls, channels=channels, bucket=bucket
+        self._target, self._make_driver = driver_of(
+            asked,
+            connect_timeout=connect_timeout,
+            io_timeout=io_timeout,
+            quit_timeout=quit_timeout,
+            ftp=ftp,
+            ssh=ssh,
+            tls=tls,
+            channels=channels,
+            bucket=bucket,
         )
-        self._limiter = _limiter(limiter)
+        if isinstance(limiter, str):
+            check_limiter(limiter)
+        self._limiter = limiter
         self._acquire_timeout = acquire_timeout
         self._close_timeout = close_timeout
         self._resolve_timeout = connect_timeout
@@ -168,8 +179,9 @@ class FTPPool:
             on_event=on_event,
             pool=weakref.ref(self),
         )
-        self._route = route_of(self._target, self._driver)
-        self._lock = threading.Lock()  # guards _clients and _closed; taken before a gate's own
+        # Guards _clients, _closed and the making of _means; taken before a gate's own.
+        self._lock = threading.Lock()
+        self._means: _Means | None = None
         self._clients: dict[Gate, Client] = {}
         self._stay: _Stay | None = None
         self._closed = ""  # the reason why there are no sessions any more
@@ -400,7 +412,13 @@ class FTPPool:
         """Take a snapshot of what the pool has and did, at all addresses of its server."""
         found = [gate.stats(client) for gate, client in self._known()]
         if found:
-            return found[0] if len(found) == 1 else total(found)
+            if len(found) == 1:
+                return found[0]
+            from ftppool.stats import total
+
+            return total(found)
+        from ftppool.stats import PoolStats
+
         return PoolStats(
             cap=self._max_per_ip, learned=None, effective=self._max_per_ip, open=0, idle=0,
             leased=0, opening=0, closing=0, settling=0, waiting=0,
@@ -440,6 +458,8 @@ class FTPPool:
         with self._lock:
             self._closed = self._closed or "this pool is closed; make a new one"
         self._estate.settled = True
+        from ftppool.stats import CloseReport
+
         reports = [
             gate.close(client, max(0.0, started + limit - time.monotonic()))
             for gate, client in self._known()
@@ -494,15 +514,38 @@ class FTPPool:
         except ConnectError:
             self._stay = None
             if not self.stats().open:
-                self._route.forget()
+                self._means_of_opening().route.forget()
             raise
+
+    def _means_of_opening(self) -> _Means:
+        """Return what sessions are opened with, made at first use.
+
+        It is called by who uses the pool, never by a thread of a gate, and brings in all that those
+        will run.
+        """
+        means = self._means
+        if means is None:
+            with hooks.importing():
+                import ftppool.gate  # noqa: F401
+                from ftppool.route import route_of
+
+                driver = self._make_driver()
+                name = self._limiter
+                limiter = limiter_of(name) if isinstance(name, str) else name
+            made = _Means(driver, limiter, route_of(self._target, driver))
+            with self._lock:
+                means = self._means = self._means or made  # those of who came first, for all
+        return means
 
     def _look_for_one(
         self, timeout: float, threads: tuple[Hashable, ...], cancel: Cancel | None
     ) -> Lease:
         """Ask the route, which address it is; try one after the other if there are more."""
         deadline = time.monotonic() + timeout
-        addresses = self._route.addresses(
+        route = self._means_of_opening().route
+        from ftppool.gate import gate_for
+
+        addresses = route.addresses(
             min(timeout, self._resolve_timeout), settled=lambda: self.stats().open > 0
         )
         for number, address in enumerate(addresses, 1):
@@ -514,17 +557,20 @@ class FTPPool:
                 lease = gate.acquire(client, left, threads, cancel)
             except ConnectError as error:
                 if not self.stats().open:
-                    self._route.forget()
+                    route.forget()
                 if number == len(addresses) or error.phase != "connect":
                     raise
             else:
-                self._route.current = address
+                route.current = address
                 client.alternatives = False
                 self._stay = _Stay(time.monotonic() + STAY, gate, client)
                 return lease
         raise AssertionError("bug: no address was tried")
 
     def _client_at(self, gate: Gate) -> Client:
+        from ftppool.client import Client
+
+        means = self._means_of_opening()
         with self._lock:
             if self._closed:
                 raise PoolClosed(self._closed)
@@ -532,12 +578,12 @@ class FTPPool:
             if client is None:
                 client = self._clients[gate] = Client(
                     cap=self._max_per_ip,
-                    places=self._driver.places,
+                    places=means.driver.places,
                     max_idle=self._max_idle,
                     estate=self._estate,
                     user=self._target.user,
-                    driver=self._driver,
-                    limiter=self._limiter,
+                    driver=means.driver,
+                    limiter=means.limiter,
                     policy=self.policy,
                     max_lifetime=self._max_lifetime,
                     check_after_idle=self._check_after_idle,
@@ -560,7 +606,7 @@ class FTPPool:
             files,
             remote_dir,
             options,
-            workers=self._max_per_ip * self._driver.places,
+            workers=self._max_per_ip * self._means_of_opening().driver.places,
             target=self._target.url,
         )
 
@@ -609,6 +655,14 @@ class FTPPool:
         return upload.sent
 
 
+class _Means(NamedTuple):
+    """What sessions are opened with, and where."""
+
+    driver: Driver
+    limiter: Limiter
+    route: Route
+
+
 class _Stay(NamedTuple):
     """Where the last lease came from, and until when the next one comes from there unasked."""
 
@@ -635,10 +689,6 @@ class _Lender:
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""
         return self._pool._acquire(timeout, (this_thread(), self._caller), cancel)
-
-
-def _limiter(limiter: Limiter | str) -> Limiter:
-    return limiter_of(limiter) if isinstance(limiter, str) else limiter
 
 
 def _single(source: Source, remote: str) -> Job:
@@ -670,5 +720,4 @@ def _after_fork() -> None:
         pool._closed = "this pool belongs to the process that made it; make a new one in this one"
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+hooks.in_child(_after_fork)

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from ftppool.errors import ConfigError
 
@@ -60,8 +60,7 @@ class Scope(StrEnum):
     CONNECTION = "connection"  # channels of one SSH connection: fewer places, the same cap
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came back.
 
     Attributes:
@@ -76,8 +75,7 @@ class Reply:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the reply means.
 
     Attributes:
@@ -98,14 +96,12 @@ class Verdict:
     few_tries: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One row; a condition left at None always holds."""
 
     name: str
     phases: frozenset[Phase]
     kind: Kind
-    _: KW_ONLY
     scope: Scope = Scope.SERVER
     codes: Collection[int | None] | None = None
     words: str | None = None  # regular expression; case does not matter
@@ -193,7 +189,7 @@ def _wordless(
     With some it is most likely a limit. With none it may as well be a dead or hostile server.
     """
     row = Rule(name, phases, Kind.BUSY, scope=scope, codes=codes, alone=False)
-    return row, replace(row, name=f"{name}-alone", alone=True, few_tries=True)
+    return row, row._replace(name=f"{name}-alone", alone=True, few_tries=True)
 
 
 # fmt: off

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from ftppool.errors import BatchError, FTPPoolError, TransferError
 from ftppool.stats import PoolStats
+from ftppool.typed import override
 from ftppool.words import encodable
 
 __all__ = ["BatchReport", "Outcome", "Status"]
@@ -51,7 +52,7 @@ class Outcome:
         remote: The remote path, absolute or relative to the target's directory.
         status: What became of it.
         size: Bytes of the source, or None where nobody could know (a callable never opened).
-        sent: Bytes that went over the wire, all attempts together.
+        sent: Bytes that went over the wire, all attempts together, whichever way.
         attempts: How often the transfer was begun.
         elapsed: Seconds from the first attempt's start to the end.
         verified: True if the server proved the size (or hash), None if it can prove nothing or
@@ -61,6 +62,7 @@ class Outcome:
         left_behind: A part file of ours that is still on the server, or None.
         notes: Sentences worth reading that are no failure.
         local: The local path that was read or written, or None for bytes and callables.
+        received: Those of `sent` that came from the server: all of a download, none of an upload.
     """
 
     source: str
@@ -75,6 +77,7 @@ class Outcome:
     left_behind: str | None = None
     notes: tuple[str, ...] = ()
     local: str | None = None
+    received: int = 0
 
     @property
     def ok(self) -> bool:
@@ -96,10 +99,11 @@ class Outcome:
             "left_behind": _encodable_or_none(self.left_behind),
             "notes": [encodable(note) for note in self.notes],
             "local": _encodable_or_none(self.local),
+            "received": self.received,
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BatchReport:
     """What became of a whole batch.
 
@@ -127,6 +131,16 @@ class BatchReport:
             TypeError: Always.
         """
         raise TypeError("a BatchReport is neither true nor false; use .ok")
+
+    @override
+    def __repr__(self) -> str:
+        """Counts only: a report of 100,000 files must not fill a terminal."""
+        counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in self._counts().items() if n)
+        causes = "".join(f"; {type(cause).__name__}" for cause in self.causes)
+        return (
+            f"<BatchReport {'ok' if self.ok else 'not ok'}: {', '.join(counts) or 'no files'};"
+            f" {self.bytes_sent:,} bytes in {self.elapsed:.1f} s{causes}>"
+        )
 
     @property
     def uploaded(self) -> tuple[Outcome, ...]:
@@ -160,8 +174,13 @@ class BatchReport:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes that went over the wire, all files and attempts together."""
+        """Bytes that went over the wire, all files and attempts together, whichever way."""
         return sum(outcome.sent for outcome in self.outcomes)
+
+    @property
+    def bytes_received(self) -> int:
+        """Those of them that came from the server: all of a download, none of an upload."""
+        return sum(outcome.received for outcome in self.outcomes)
 
     @property
     def ok(self) -> bool:
@@ -199,6 +218,7 @@ class BatchReport:
             "started": self.started.astimezone(UTC).isoformat(),
             "elapsed": self.elapsed,
             "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
             "counts": self._counts(),
             "causes": [_error_dict(cause) for cause in self.causes],
             "outcomes": [outcome.to_dict() for outcome in self.outcomes],

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftppool.errors import ConfigError
-from ftppool.refusals import check_patterns
 
 if TYPE_CHECKING:
     import tenacity
@@ -43,7 +42,10 @@ class RetryPolicy:
         for name in ("first_wait", "max_wait", "busy_total"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: write seconds, 0 or more")
-        check_patterns(self.patterns)
+        if self.patterns:
+            from ftppool.refusals import check_patterns
+
+            check_patterns(self.patterns)
 
 
 def open_delay(policy: RetryPolicy, failures: int) -> float:

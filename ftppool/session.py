@@ -16,6 +16,7 @@ from ftppool.transfer.directories import Directories
 from ftppool.transfer.download import fetch
 from ftppool.transfer.parts import part_path
 from ftppool.transfer.replace import OLD_NAME, replace
+from ftppool.typed import override
 
 __all__ = ["Session"]
 
@@ -37,6 +38,13 @@ class Session:
         self._target = target
         self._put = put
         self._directory = ""
+
+    @override
+    def __repr__(self) -> str:
+        """Where it is, and whether it still is."""
+        where = f" in {self._directory!r}" if self._directory else ""
+        over = "" if self._lease.held else ", given back"
+        return f"<Session {self._target}{where}{over}>"
 
     @property
     def raw(self) -> object:

@@ -12,7 +12,7 @@ from typing import BinaryIO, NoReturn
 
 from ftppool.errors import ConfigError, FTPPoolError, TransferError
 
-__all__ = ["not_a_file", "open_callable", "open_path", "raise_error", "source_error"]
+__all__ = ["LocalFile", "not_a_file", "open_callable", "open_path", "raise_error", "source_error"]
 
 _DENIED = "is not readable by this user; grant read permission or leave it out"
 _LOOP = "is a symbolic link that leads back to itself; mend or remove the link"
@@ -34,16 +34,26 @@ _KINDS = {
 }
 
 
-def open_path(path: str) -> BinaryIO:
+class LocalFile(io.FileIO):
+    """A regular file of this machine, open for reading.
+
+    Attributes:
+        info: What the system said of it when it was opened: asked once, for all who want to know.
+    """
+
+    info: os.stat_result
+
+
+def open_path(path: str) -> LocalFile:
     """Open a regular file, and wait for nobody."""
     try:
-        stream = io.FileIO(path, "rb", opener=_open_at_once)
+        stream = LocalFile(path, "rb", opener=_open_at_once)
     except (OSError, ValueError) as exc:
         raise source_error(path, exc) from exc
-    mode = os.fstat(stream.fileno()).st_mode
-    if not stat.S_ISREG(mode):
+    stream.info = os.fstat(stream.fileno())
+    if not stat.S_ISREG(stream.info.st_mode):
         stream.close()
-        raise not_a_file(path, mode)
+        raise not_a_file(path, stream.info.st_mode)
     if sys.platform != "win32":
         os.set_blocking(stream.fileno(), True)
     return stream

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
-from urllib.parse import quote, unquote
 
 from ftppool.errors import ConfigError
 from ftppool.typed import override
@@ -19,7 +18,7 @@ from ftppool.typed import override
 if TYPE_CHECKING:
     import ftplib
 
-__all__ = ["FTPConfig", "Scheme", "Target", "check_remote_name", "join"]
+__all__ = ["FTPConfig", "Scheme", "Target", "check_remote_name", "join", "lacks_password"]
 
 Scheme = Literal["ftp", "ftps", "ftpsi", "sftp"]
 
@@ -163,26 +162,31 @@ class Target:
         """Return the password; a function is asked each time.
 
         Returns:
-            The password; without one "anonymous@" for anonymous FTP, else "".
+            The password; without one "anonymous@" for anonymous FTP, and "" for SFTP.
 
         Raises:
-            ConfigError: The function's answer is no string or holds a line break.
+            ConfigError: There is none, and FTP needs one for this user; or the function's answer
+                is no string or holds a line break.
         """
+        if self.password is None:
+            if lacks_password(self):
+                raise ConfigError(
+                    "The target names a user and no password: pass password=, which may be a"
+                    " function such as those of ftppool.passwords, or password='' if it is empty."
+                )
+            return "" if self.scheme == "sftp" else "anonymous@"
         found = self.password() if callable(self.password) else self.password
-        if found is None and not callable(self.password):
-            anonymous = self.scheme != "sftp" and self.user in _ANONYMOUS
-            return "anonymous@" if anonymous else ""
         return _check_text("password", found)
 
     @property
     def url(self) -> str:
         """The target as a URL without its password, as messages show it."""
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
-        user = quote(self.user, safe="", errors="surrogateescape")
+        user = _encode(self.user, safe="")
         return f"{self.scheme}://{user}{'@' * bool(user)}{host}:{self.port}{self._url_path()}"
 
     def _url_path(self) -> str:
-        path = quote(self.directory, safe="/", errors="surrogateescape")
+        path = _encode(self.directory, safe="/")
         if not path:
             return ""
         if self.scheme != "sftp":
@@ -213,6 +217,15 @@ class Target:
             ConfigError: The path holds a line break or cannot be encoded.
         """
         return join(self.directory, _check_text("remote path", path)) or "."
+
+
+def lacks_password(target: Target) -> bool:
+    """True if there is no password, and the login takes one that nobody can make up.
+
+    An empty one is a guess, and guesses lock accounts. SFTP has other ways to log in.
+    """
+    named = target.scheme != "sftp" and target.user not in _ANONYMOUS
+    return named and target.password is None
 
 
 def join(directory: str, name: str) -> str:
@@ -302,7 +315,7 @@ def _split_port(place: str) -> tuple[str, int | None]:
             "The target URL has more than one ':' in its host and port: write an IPv6 address in"
             " brackets, as in ftp://[2001:db8::1]:21/, and an '@' behind user name and password."
         )
-    host = found[3] if found[1] is None else unquote(found[1])
+    host = found[3] if found[1] is None else _decode(found[1])
     digits = found[2] or found[4]
     if digits is None:
         return host, None
@@ -352,7 +365,20 @@ def _directory(scheme: str, path: str) -> str:
     return _decode(path)
 
 
+# urllib.parse takes longer to import than all else that a plain URL needs.
+
+
+def _encode(text: str, *, safe: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe=safe, errors="surrogateescape")
+
+
 def _decode(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote
+
     return unquote(text, errors="surrogateescape")
 
 

@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
-__all__ = ["encodable", "escaped", "legible", "printable"]
+from collections.abc import Collection
+
+__all__ = ["encodable", "escaped", "legible", "nearest", "printable"]
 
 PAGE = 2000
 """Characters of a server's words that an error shows."""
+
+
+# What other tools, and people, call our settings; no spelling leads from the one to the other.
+_MEANT = {
+    "connections": "max_per_ip",
+    "max_connections": "max_per_ip",
+    "max_sessions": "max_per_ip",
+    "maxsize": "max_per_ip",
+    "parallel": "max_per_ip",
+    "pool_size": "max_per_ip",
+    "jobs": "workers",
+    "threads": "workers",
+    "timeout": "io_timeout",
+    "retries": "attempts",
+    "bwlimit": "rate_limit",
+    "login": "user",
+    "username": "user",
+    "host": "url",
+    "hostname": "url",
+    "server": "url",
+    "key": "identity",
+    "key_file": "identity",
+    "private_key": "identity",
+    "ca": "ca_file",
+    "cacert": "ca_file",
+}
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return what somebody may have meant by a name that is not known; for those who err."""
+    meant = _MEANT.get(name)
+    if meant in known:
+        return meant
+    import difflib  # costs 5 ms
+
+    found = difflib.get_close_matches(name, known, n=1)
+    return found[0] if found else None
 
 
 def legible(words: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from ftppool._version import __version__
 from ftppool.cli.settings import Origin, open_up, resolve
 from ftppool.typed import override
+from ftppool.words import nearest
 
 __all__ = [
     "COMMANDS",
@@ -199,11 +200,10 @@ def parse(argv: Sequence[str] | None, options: Options) -> Options:
 
 
 def _unrecognized(unknown: Sequence[str], command: Parser) -> str:
-    import difflib  # only for those who err
-
-    known = [flag for flag in command._option_string_actions if flag.startswith("--")]
-    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    flags = (flag for flag in command._option_string_actions if flag.startswith("--"))
+    known = {flag[2:].replace("-", "_"): flag for flag in flags}
+    near = nearest(unknown[0].partition("=")[0].lstrip("-").replace("-", "_"), known)
+    hint = f"; did you mean {known[near]}?" if near else ""
     return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ftppool.cli import connect
 from ftppool.cli.args import Options
-from ftppool.cli.credentials import source_of
+from ftppool.cli.credentials import Source, source_of
 from ftppool.cli.exits import Exit, one_line
 from ftppool.cli.voice import Voice, logged
 from ftppool.errors import FTPPoolError, TransferError
@@ -47,7 +47,7 @@ def run(options: Options) -> int:
     facts: Facts = {
         "target": target.url,
         "user": whole.user,
-        "password_from": None if source is None else source.words,
+        "password_from": _origin(source, whole),
     }
 
     def note(event: Event) -> None:
@@ -71,6 +71,12 @@ def run(options: Options) -> int:
     else:
         _show(facts)
     return Exit.OK if facts["directory"] is not None else Exit.FAILED
+
+
+def _origin(source: Source | None, whole: Target) -> str | None:
+    if source is not None:
+        return source.words
+    return None if whole.password is None else "the terminal"
 
 
 def _look(pool: FTPPool, target: Target, facts: Facts) -> None:
@@ -181,11 +187,12 @@ def _taught(address: str | None, user: str) -> Facts:
     if address is None or sys.platform == "win32":
         return {"learned": [], "held_here": 0}
     else:  # noqa: RET505 - so that type checkers see it for each platform
+        from ftppool.cli.doctor.slotview import WAITING
         from ftppool.limits.machine import MachineLimiter
 
         limiter = MachineLimiter.shared()
         lessons = limiter.lessons(address)
-        held = sum(record.state != "wanted" for record in limiter.records(address))
+        held = sum(record.state not in WAITING for record in limiter.records(address))
         learned = [
             {
                 "who": "everybody" if who is None else who,

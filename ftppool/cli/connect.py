@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from ftppool import passwords
@@ -15,7 +16,7 @@ from ftppool.errors import ConfigError
 from ftppool.options import PoolOptions
 from ftppool.retry import RetryPolicy
 from ftppool.sshconfig import SSHConfig
-from ftppool.target import FTPConfig, Target
+from ftppool.target import FTPConfig, Target, lacks_password
 from ftppool.tlsconfig import TLSConfig
 
 __all__ = ["place_of", "pool_options", "with_password"]
@@ -47,7 +48,7 @@ def place_of(options: Options, text: str) -> Place:
         try:
             target = Target.parse(text)
         except ConfigError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(_meant(options, text) or str(error)) from None
         if options.url is not None:
             _check_same_server(options, target)
         return _with_user(options, target, text, Level.FLAG)
@@ -59,6 +60,24 @@ def place_of(options: Options, text: str) -> Place:
     directory = base.resolve(parts[1])
     target = dataclasses.replace(base, directory="" if directory == "." else directory)
     return _with_user(options, target, options.url, Level.PROFILE)
+
+
+def _meant(options: Options, text: str) -> str:
+    """Say what somebody may have meant by a word that is no URL; "" to say what is wrong with it.
+
+    Only a plain path is repeated: anything else may have a password.
+    """
+    if not re.fullmatch(r"[\w.-]+(/[\w./-]*)?", text):
+        return ""
+    name, _, path = text.partition("/")
+    if profiles.has(options.config, name):
+        return f"{name!r} is a profile: write {name}:{path}, with a colon"
+    if options.command == "get":
+        return (
+            f"{text!r} is on no server: write ftp://user@host/{text} or profile:{text} (or"
+            f" ftp://{text}, if {name!r} is the server)"
+        )
+    return ""
 
 
 def _profile_target(options: Options) -> Target:
@@ -99,12 +118,16 @@ def _with_user(options: Options, target: Target, url: str, level: Level) -> Plac
 
 
 def with_password(options: Options, place: Place) -> Target:
-    """Fetch the password from where it is.
+    """Fetch the password from where it is; ask for it if it is nowhere and there must be one.
 
     Raises:
         ConfigError: It cannot be had, or there is no user that it could be for.
     """
     source, target = source_of(options, place), place.target
+    if source is None and lacks_password(target):
+        from ftppool.cli.ask import ask
+
+        return dataclasses.replace(target, password=ask(target))
     if source is None or target.password is not None:
         return target
     if not place.named and source.netrc is not None:

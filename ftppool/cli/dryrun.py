@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ftppool.cli.args import Options
 from ftppool.cli.exits import Exit, one_line
+from ftppool.cli.filelist import nothing_in
 from ftppool.cli.reportfile import JsonLines
 from ftppool.cli.voice import Voice
 from ftppool.downloads import Wanted
@@ -124,5 +125,7 @@ class _Teller:
             self.fail(self._json.lost)
         if self._failed:
             return Exit.FAILED
-        empty = not self._files and self._options.error_on_empty
-        return Exit.NOTHING if empty else Exit.OK
+        if not self._files and self._options.error_on_empty:
+            self._voice.error(nothing_in(self._options))
+            return Exit.NOTHING
+        return Exit.OK

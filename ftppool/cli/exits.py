@@ -6,7 +6,7 @@ import contextlib
 import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
 from ftppool.signals import Terminated, exit_on
@@ -46,13 +46,14 @@ class Exit(IntEnum):
     """A bug in ftppool."""
 
     AGAIN = 75
-    """Only passing failures: run the same command again."""
+    """Only passing failures, or another run has the lock or the journal: run it again."""
 
     LOGIN = 77
     """The login was refused, or the server's certificate or host key is not trusted."""
 
     CONFIG = 78
-    """A setting is wrong or something is not installed."""
+    """A setting is wrong (scheme and port of the URL among them), something is not installed, or
+    the journal cannot be written, whenever that is noticed."""
 
     HUNG_UP = 129
     """SIGHUP; the sessions were ended first."""
@@ -90,13 +91,16 @@ def _code(error: Exception) -> Exit:
 
     if isinstance(error, BatchError):
         return code_of(error.exceptions)
-    if isinstance(error, AuthError | HostKeyError | TLSError):
-        return Exit.LOGIN
-    if isinstance(error, ConfigError):
-        return Exit.CONFIG
-    if not (isinstance(error, FTPPoolError) and error.retryable):
+    if not isinstance(error, FTPPoolError):
         return Exit.FAILED
-    return Exit.DEADLINE if error.phase == "deadline" else Exit.AGAIN
+    # That there is no TLS or SSH at all, where the URL wants it, is no matter of trust.
+    if isinstance(error, AuthError | HostKeyError | TLSError) and not error.wrong_url:
+        return Exit.LOGIN
+    if error.retryable:
+        return Exit.DEADLINE if error.phase == "deadline" else Exit.AGAIN
+    # A journal that cannot be written is a ConfigError only at the start.
+    setting = isinstance(error, ConfigError) or error.wrong_url or error.phase == "journal"
+    return Exit.CONFIG if setting else Exit.FAILED
 
 
 def one_line(error: object) -> str:
@@ -107,15 +111,29 @@ def one_line(error: object) -> str:
     return printable(str(error).strip() or type(error).__name__)
 
 
+def _flag_of(found: re.Match[str]) -> str:
+    return f"--{found[1].replace('_', '-')} "
+
+
 # What errors tell a programmer to pass, and what it is called on the command line.
-_FLAGS = (
+_FLAGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"tls=TLSConfig\(ca_file=…\)", "--ca-file PEM"),
     (r"tls=TLSConfig\(client_certificate=…\)", "--client-certificate PEM"),
     (r"(?:tls=TLSConfig|SSHConfig)\(fingerprint='([^']*)'\)", r"--fingerprint \1"),
     (r"ssh=SSHConfig\(keys=…\)", "--identity FILE"),
     (r"pass SSHConfig\(passphrase=…\), or load", "load"),
     (r"\bpassword=(?!\w)", "--password-file FILE"),
-)
+    (r"pass another FTPConfig\(encoding=…\)", "write another --encoding"),
+    (r"; for one older than 1\.2 pass an ssl\.SSLContext of your own as tls=", ""),
+    (r", or pass (?:an ssl\.SSLContext of your own as tls=|config_file=None)", ""),
+    (r"SSHConfig: the key file", "--identity: the key file"),
+    (r"SSHConfig: with a fingerprint (.*): drop one", r"with --fingerprint \1: drop --accept-new"),
+    (r"TLSConfig: a client_key needs its client_certificate", "--client-key needs its"
+     " --client-certificate"),
+    (r"\b(?:SSHConfig: |TLSConfig: |FTPConfig: |)(ca_file|client_certificate|encoding|fingerprint"
+     r"|proxy_jump)(?:=|: | )(?=['\"])", _flag_of),
+    (r"\b(?:SSH|TLS|FTP)Config: ", ""),
+)  # fmt: skip
 
 
 def in_flags(error: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import IO
@@ -12,13 +13,13 @@ from typing import IO
 from ftppool.cli.args import Options
 from ftppool.cli.connect import place_of
 from ftppool.cli.credentials import Place
-from ftppool.cli.exits import UsageError
+from ftppool.cli.exits import UsageError, one_line
 from ftppool.downloads import Wanted
 from ftppool.errors import ConfigError
 from ftppool.inputs import Input
 from ftppool.target import Target
 
-__all__ = ["names", "to_fetch", "to_upload"]
+__all__ = ["names", "nothing_in", "to_fetch", "to_upload"]
 
 _CHUNK = 1 << 16
 _LONGEST = 1 << 20
@@ -33,6 +34,17 @@ def to_upload(options: Options) -> Iterable[Input]:
     if options.files_from is None:
         return options.sources
     return _below(options, options.sources[0] if options.sources else "")
+
+
+def nothing_in(options: Options) -> str:
+    """Say for --error-on-empty what had no file."""
+    if options.files_from is not None:
+        where = "the list on stdin" if options.files_from == "-" else options.files_from
+    else:
+        # A URL may have a password.
+        where = ", ".join(re.sub("://.*@", "://", source) for source in options.sources)
+    chosen = " that --include and --exclude leave over" * bool(options.include or options.exclude)
+    return f"no files: there is none in {one_line(where)}{chosen} (--error-on-empty)"
 
 
 def _below(options: Options, folder: str) -> Iterator[Input]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ftppool.cli import lockfile, reportfile, reporting
+from ftppool.cli import filelist, lockfile, reportfile, reporting
 from ftppool.cli.args import PASSWORD_VARIABLE, Options
 from ftppool.cli.credentials import Place, source_of
 from ftppool.cli.exits import Exit, Terminated, code_of, ended_by, in_flags, one_line
@@ -26,6 +26,7 @@ from ftppool.events import (
 )
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.screen import Screen, amount, size
+from ftppool.target import lacks_password
 
 __all__ = ["Run", "Watchers", "move"]
 
@@ -73,8 +74,10 @@ def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchRe
     finally:
         screen.clear()
     if not report.ok:
-        return _failed(voice, report, known=source_of(options, place) is not None), report
+        given = source_of(options, place) is not None or lacks_password(place.target)
+        return _failed(voice, report, known=given), report
     if not report.outcomes and options.error_on_empty:
+        voice.error(filelist.nothing_in(options))
         return Exit.NOTHING, report
     if watch.lost:
         voice.error(watch.lost)
@@ -151,7 +154,7 @@ def _failed(voice: Voice, report: BatchReport, *, known: bool) -> Exit:
     """Say what did not arrive and why, one line each, and a last one that counts.
 
     Args:
-        known: True if there was a password.
+        known: True if there was a password, from a place or from the terminal.
     """
     errors: list[FTPPoolError] = list(report.causes)
     of_files = {one_line(outcome.error) for outcome in report.failed}

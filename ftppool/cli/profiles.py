@@ -20,9 +20,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ftppool import words
 from ftppool.errors import ConfigError
 
-__all__ = ["location", "nearest", "of_file", "split"]
+__all__ = ["has", "location", "nearest", "of_file", "split"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]+")
 
@@ -57,6 +58,15 @@ def _home() -> str:
             return pwd.getpwuid(os.geteuid()).pw_dir
         except KeyError:
             return os.path.expanduser("~")
+
+
+def has(config: str | None, name: str) -> bool:
+    """True if there is such a profile, for a hint; a file that cannot be used has none."""
+    file = location() if config is None else config
+    try:
+        return os.path.exists(file) and name in of_file(file)
+    except ConfigError:
+        return False
 
 
 def of_file(path: str) -> Mapping[str, Mapping[str, Any]]:
@@ -110,7 +120,5 @@ def _check_safe(path: str, info: os.stat_result) -> None:
 
 def nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
     """Give the hint for an unknown name."""
-    import difflib  # only for those who err
-
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    near = words.nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(known))}"

@@ -119,8 +119,9 @@ class JsonLines:
             self._told[event.remote] = now
         elif isinstance(event, FileDone):
             self._told.pop(event.outcome.remote, None)
-        found = {field.name: _value(getattr(event, field.name)) for field in fields(event)}
-        self.write({"event": type(event).__name__, "time": _now(), **found})
+        names = (field.name for field in fields(event) if field.name != "time")
+        found = {name: _value(getattr(event, name)) for name in names}
+        self.write({"event": type(event).__name__, "time": _stamp(event.time), **found})
 
     def write(self, content: Mapping[str, object]) -> None:
         """Write one line; what cannot be written any more is dropped, the work goes on."""
@@ -149,5 +150,5 @@ def _value(value: object) -> object:
             return value
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _stamp(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")

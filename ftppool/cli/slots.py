@@ -11,12 +11,14 @@ from ftppool.cli.args import Commands, Options, Parser
 from ftppool.cli.exits import Exit, one_line
 
 if TYPE_CHECKING:
+    from ftppool.cli.doctor.slotview import SlotView
     from ftppool.lessons import Lessons
     from ftppool.limits.slotfiles import Record
 
 __all__ = ["add", "run"]
 
 _HEAD = ("SERVER", "STATE", "PID", "PROGRAM", "CAP", "SINCE", "AGE")
+_STATES = {"wanted": "waits", "paused": "backs off"}
 _TAUGHT = ("SERVER", "USER", "ALLOWS", "LEARNED", "ONE MORE FROM", "ITS WORDS")
 
 
@@ -27,8 +29,14 @@ def add(commands: Commands, common: Parser) -> None:
         parents=[common],
         help="show which processes of this machine hold sessions, and who waits",
         description="Shows the sessions that your processes on this machine hold or wait for, from"
-        " the files on which they agree. Connects to nothing.",
+        " the files on which they agree; 'backs off': the server refused it, and it waits until it"
+        " tries again. Connects to nothing.",
         allow_abbrev=False,
+    )
+    slots.add_argument(
+        "--json",
+        action="store_true",
+        help="write one JSON object: servers, each as in client.slots of ftppool doctor --json",
     )
     slots.add_argument(
         "host",
@@ -44,25 +52,41 @@ def run(options: Options) -> int:
         from ftppool.errors import ConfigError
 
         raise ConfigError("on Windows the cap is each process's own; there is nothing to show")
-    from ftppool.limits.machine import MachineLimiter
+    from ftppool.cli.doctor.slotview import slot_views, split
 
-    limiter = MachineLimiter.shared()
-    addresses = list(limiter.addresses())
-    if options.host in addresses:
-        addresses = [options.host]  # as the table shows it
+    views = slot_views(None)
+    if options.host in [view.address for view in views]:
+        views = [view for view in views if view.address == options.host]  # as the table shows it
     elif options.host is not None:
         wanted = _resolve(options.host)
-        addresses = [one for one in addresses if one.rpartition(":")[0].strip("[]") in wanted]
-    rows = [_row(address, record) for address in addresses for record in limiter.records(address)]
+        views = [view for view in views if split(view.address)[0] in wanted]
+    if options.json:
+        _print_json(views)
+    else:
+        _print_tables(views)
+    return Exit.OK
+
+
+def _print_json(views: Iterable[SlotView]) -> None:
+    from json import dumps
+
+    from ftppool.cli.doctor.schema import slots_json
+
+    servers = [slots_json(view) for view in views if view.held or view.waiting or view.taught]
+    print(dumps({"schema": "ftppool-slots", "version": 1, "time": time.time(), "servers": servers}))
+
+
+def _print_tables(views: Iterable[SlotView]) -> None:
+    views = list(views)
+    rows = [_row(view.address, who) for view in views for who in (*view.held, *view.waiting)]
     if rows:
         _table([_HEAD, *rows])
     else:
         print("no session is held and nobody waits")
-    taught = [row for address in addresses for row in _taught(address, limiter.lessons(address))]
+    taught = [row for view in views for row in _taught(view.address, view.lessons)]
     if taught:
         print()
         _table([_TAUGHT, *taught])
-    return Exit.OK
 
 
 def _resolve(host: str) -> set[str]:
@@ -78,14 +102,17 @@ def _resolve(host: str) -> set[str]:
 
 
 def _row(address: str, record: Record) -> tuple[str, ...]:
+    age = _age(time.time() - record.since)
+    if record.state == "paused":
+        age += f"; next try in {_age(record.asked - time.time())}"
     return (
         address,
-        "waits" if record.state == "wanted" else "holds",
+        _STATES.get(record.state, "holds"),
         str(record.pid),
         one_line(record.name or "-"),
         str(record.cap),
         _time(record.since),
-        _age(time.time() - record.since),
+        age,
     )
 
 

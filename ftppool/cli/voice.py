@@ -76,6 +76,9 @@ def logged(voice: Voice, options: Options) -> Iterator[None]:
     level = options.log_level.upper()
     handler: logging.Handler = logging.NullHandler() if options.quiet else _Lines(voice, level)
     propagated, before = log.propagate, log.level
+    if getattr(options, "error_on_empty", False):
+        # Said as the error that it is, at the end.
+        handler.addFilter(lambda record: not record.getMessage().startswith("ftppool: no files"))
     log.propagate = False
     log.addHandler(handler)
     log.setLevel(level)

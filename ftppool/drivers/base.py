@@ -8,7 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from ftppool.refusals import Reply
 
@@ -37,8 +37,7 @@ __all__ = [
 LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A resolved server address: where the cap is counted.
 
     Attributes:
@@ -55,8 +54,7 @@ class Address:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Limits in seconds; none of them may be None, so that nothing waits for ever.
 
     Attributes:

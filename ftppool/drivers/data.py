@@ -15,6 +15,7 @@ from typing import BinaryIO
 from ftppool.bucket import Bucket
 from ftppool.drivers.ftp_lease import DataSocket
 from ftppool.errors import TransferError
+from ftppool.sources import LocalFile
 
 __all__ = ["Flow", "read_from", "ready"]
 
@@ -26,15 +27,17 @@ NOT_BY_KERNEL = frozenset(
     {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EIO, errno.ENOTSOCK}
 )
 """What ``sendfile`` says of files that it cannot read; ``read`` then has the last word."""
+_SENDFILE = hasattr(os, "sendfile")
 
 
 class Flow:
     """One file on its way into a data connection.
 
     Args:
-        sock: A data connection with its stall time-out set.
+        sock: A data connection, with a time-out of its own or non-blocking.
         on_bytes: Told after each piece how many bytes were sent; what it raises ends the sending.
         heard: Looked at before each further piece: True if the server has said its last word.
+        stall: Seconds for which the server may take no bytes.
         bucket: Holds the bytes that may be sent now; None for no limit.
 
     Attributes:
@@ -48,6 +51,7 @@ class Flow:
         *,
         on_bytes: Callable[[int], None],
         heard: Callable[[], bool],
+        stall: float,
         bucket: Bucket | None = None,
     ) -> None:
         self.sent: int = 0
@@ -55,6 +59,7 @@ class Flow:
         self._sock = sock
         self._on_bytes = on_bytes
         self._heard = heard
+        self._stall = stall
         self._bucket = bucket
 
     def send(self, source: BinaryIO, path: str) -> bool:
@@ -64,11 +69,13 @@ class Flow:
             TransferError: The source cannot be read, or changes its size.
             Exception: What `on_bytes` raised.
         """
-        plain = type(self._sock) is DataSocket and hasattr(os, "sendfile")
-        if plain and type(source) is io.FileIO:
-            info = os.fstat(source.fileno())
-            if stat.S_ISREG(info.st_mode):
-                return self._by_kernel(source, path, info.st_size)
+        if type(self._sock) is DataSocket and _SENDFILE:
+            if type(source) is LocalFile:
+                return self._by_kernel(source, path, source.info.st_size)
+            if type(source) is io.FileIO:
+                info = os.fstat(source.fileno())
+                if stat.S_ISREG(info.st_mode):
+                    return self._by_kernel(source, path, info.st_size)
         return self._by_hand(source, path)
 
     def _by_kernel(self, source: io.FileIO, path: str, size: int) -> bool:
@@ -81,9 +88,8 @@ class Flow:
             try:
                 count = os.sendfile(to, fd, offset, room)
             except BlockingIOError:
-                if ready(self._sock.gettimeout(), writing=to):
+                if self._taken():
                     continue
-                self.broken = TimeoutError("the server takes no more bytes")
                 return False
             except OSError as error:
                 if error.errno in NOT_BY_KERNEL:
@@ -114,12 +120,23 @@ class Flow:
                     return False
                 try:
                     count = self._sock.send(view[:room])
+                except BlockingIOError:
+                    if self._taken():
+                        continue
+                    return False
                 except OSError as error:
                     self.broken = error
                     return False
                 view = view[count:]
                 self._count(count)
         return True
+
+    def _taken(self) -> bool:
+        """Wait until the server has taken enough that more can be sent; False if it does not."""
+        if ready(self._stall, writing=self._sock.fileno()):
+            return True
+        self.broken = TimeoutError("the server takes no more bytes")
+        return False
 
     def _room(self, wanted: int) -> int:
         """Bytes that may be sent now; 0 if the server wants no more."""
@@ -135,7 +152,7 @@ class Flow:
 def _reader(source: BinaryIO) -> Callable[[], bytes | memoryview | None]:
     if type(source) is io.BytesIO:
         return source.read  # all at once: it hands over the bytes that it was made of, uncopied
-    if type(source) is io.BufferedReader or type(source) is io.FileIO:
+    if type(source) is io.BufferedReader or type(source) is io.FileIO or type(source) is LocalFile:
         buffer = memoryview(bytearray(CHUNK))
         fill = source.readinto
         return lambda: None if (count := fill(buffer)) is None else buffer[:count]

@@ -38,6 +38,8 @@ SECRET = 5
 
 LINGER = 1.0
 """Seconds to wait for the server's FIN after its 221; Pure-FTPd frees the slot only then."""
+FRESH = 0.1
+"""Seconds for which an answer is a sign of life: a look at the socket would tell no more."""
 
 
 class FTPDriver:
@@ -198,12 +200,15 @@ class FTPWire:
         try:
             self._new_handle().voidcmd("AUTH TLS")
         except ftplib.Error as error:
-            raise self._no_tls(
+            told = self._no_tls(
                 error,
                 "has no TLS here",
                 "write ftpsi:// if it has it on a port of its own (990), or ftp:// if password and"
                 " files may go through the network for everybody to read",
-            ) from error
+            )
+            if isinstance(told, TLSError):
+                told.wrong_url = True
+            raise told from error
         if self._control.reader.buffered:
             # Read later, they would pass for the server's answers to commands under TLS.
             raise TLSError(
@@ -314,6 +319,8 @@ class FTPWire:
     def looks_alive(self, loan: LeasedFTP | None = None) -> bool:
         """Look at the socket: an idle server has nothing to say, so any byte or EOF means dead."""
         sock = self._control.sock
+        if loan is not None and time.monotonic() < self._control.heard + FRESH:
+            return self._control.clean  # who has just answered need not be looked at
         silent = says_nothing(sock) if isinstance(sock, ssl.SSLSocket) else not _readable(sock)
         return self._control.clean and silent
 

@@ -38,6 +38,7 @@ SLOWEST_COMMIT = 1 << 20
 """Bytes per second that a server may take to commit a file before it must have said 226."""
 MOST_PRELIMINARY = 20
 """Replies that a transfer is about to go on: RFC 959 knows one."""
+NONBLOCKING = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 NO_SUCH_COMMAND = frozenset({"500", "501", "502", "504"})
 NO_EPSV = frozenset({"500", "501", "502", "522"})
 
@@ -71,6 +72,7 @@ class Chain:
         self._tail: Tail | None = None
         self._start: Start | None = None
         self._preliminary = 0
+        self._last_of_tail = ""  # the command whose reply ends the file before
 
     def step(self, tail: Tail | None, start: Start | None) -> None:
         """End one file and send the next; see :class:`ftppool.drivers.steps.Chains`."""
@@ -89,11 +91,11 @@ class Chain:
             port = None if start is None else self._port(start)
             if tail is not None and tail.error is None:
                 self._ask_name(tail)
-                self._conclude_tail(tail)  # if there is nothing to ask
             if start is None or port is None:
                 self._exchange()
             else:
                 self._store(start, port)
+            self._control.heard = time.monotonic()
         except (ftplib.Error, EOFError, OSError, _OutOfStep) as error:
             self._break(error)
 
@@ -178,10 +180,14 @@ class Chain:
             return
         if tail.modified is not None and dates:
             self._ask("DATE", date_command(dates, tail.path, tail.modified), "213 200 253 250")
+            self._last_of_tail = "DATE"
         tail.undated = tail.modified is not None and not dates
         if tail.final is not None:
             self._ask("RNFR", f"RNFR {tail.path}", "350")
             self._ask("RNTO", f"RNTO {tail.final}", "250 200")
+            self._last_of_tail = "RNTO"
+        if not self._last_of_tail:
+            self._conclude_tail(tail)  # there is nothing to ask
 
     def _store(self, start: Start, port: tuple[str, int]) -> None:
         data = self._dial(port)
@@ -206,9 +212,10 @@ class Chain:
 
     def _dial(self, port: tuple[str, int]) -> DataSocket:
         """Begin to connect; the SYN leaves before STOR does, and nobody waits for it yet."""
-        data = DataSocket(self._control.family, socket.SOCK_STREAM)
+        data = DataSocket(self._control.family, NONBLOCKING)
         try:
-            data.setblocking(False)
+            if NONBLOCKING == socket.SOCK_STREAM:
+                data.setblocking(False)
             data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._ftp.source_address is not None:
                 data.bind(self._ftp.source_address)
@@ -227,12 +234,20 @@ class Chain:
         if self._control.known.patient:
             while self._asked and not start.accepted:
                 self._read_one()
-        data.settimeout(self._io_timeout)
-        try:
-            stream = self._ftp._adopt_data(data)
-        except OSError as error:
-            return error  # what the server has to say of it comes as its final reply
-        flow = Flow(stream, on_bytes=start.on_bytes, heard=self._heard, bucket=self._bucket)
+        stream: socket.socket = data
+        if self._control.tls is not None:
+            data.settimeout(self._io_timeout)
+            try:
+                stream = self._ftp._adopt_data(data)
+            except OSError as error:
+                return error  # what the server has to say of it comes as its final reply
+        flow = Flow(
+            stream,
+            on_bytes=start.on_bytes,
+            heard=self._heard,
+            stall=self._io_timeout,
+            bucket=self._bucket,
+        )
         try:
             start.complete = flow.send(start.source, start.path)
         except BaseException:
@@ -299,18 +314,19 @@ class Chain:
 
     def _flush(self) -> None:
         """Send what was asked in one write."""
+        control = self._control
         text = "\r\n".join(self._lines) + "\r\n"
         lines = len(self._lines)
         if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
             raise ValueError("an illegal newline character should not be contained")
-        if self._control.reader.buffered and not self._control.outstanding:
-            self._ftp._unasked(self._control)
+        if control.reader.buffered and not control.outstanding:
+            self._ftp._unasked(control)
         data = text.encode(self._ftp.encoding, "surrogateescape")
-        self._control.outstanding += len(self._lines)
-        if self._tail is not None and any(key == "RNTO" for key, _ in self._asked):
+        control.outstanding += lines
+        if self._tail is not None and self._last_of_tail == "RNTO":
             self._tail.renaming = True
         self._lines.clear()
-        self._control.sock.sendall(data)
+        control.sock.sendall(data)
 
     def _exchange(self) -> None:
         if self._lines:
@@ -329,7 +345,9 @@ class Chain:
 
     def _read_one(self) -> None:
         """Read one reply and match it to the oldest command without one."""
-        reply = self._ftp.getmultiline()
+        control = self._control
+        reply = control.reader.reply()
+        self._ftp._note_reply(control, reply)
         key, good = self._asked[0]
         code = reply[:3]
         if code[:1] == "1" and key == "STOR":
@@ -341,20 +359,16 @@ class Chain:
             return
         if code == "421":
             raise ftplib.error_temp(reply)
-        if code[:1] not in {"4", "5"} and code not in good.split():
+        if code not in good and code[0] not in "45":
             raise _OutOfStep(f"{legible(reply)!r} is no answer to {key}")
         self._asked.popleft()
         self._replies[key] = reply
-        if self._tail is not None and not self._tail.ended and key in {"RNTO", "DATE"}:
+        if key == self._last_of_tail and self._tail is not None:
             self._conclude_tail(self._tail)
 
     # -- what came of it ---------------------------------------------------------------------------
 
     def _conclude_tail(self, tail: Tail) -> None:
-        if tail.error is not None:
-            return
-        if any(key in {"DATE", "RNFR", "RNTO"} for key, _ in self._asked):
-            return  # there is more to come
         if "DATE" in self._replies and self._replies["DATE"][:1] != "2":
             tail.undated = True
         if tail.final is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -69,6 +68,8 @@ class FTPExtras(ABC):
 
     def digest_name(self) -> str | None:
         """The server's default for HASH, else the strongest of the old commands."""
+        import hashlib
+
         features = self._features()
         for word in features.get("HASH", "").split(";"):
             name = word.strip().rstrip("*").replace("-", "").lower()

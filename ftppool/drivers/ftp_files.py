@@ -82,7 +82,13 @@ class FTPFiles(FTPExtras):
     ) -> int:
         with self._errors(path, Phase.TRANSFER):
             data = self._ftp.transfercmd(command, rest)
-        flow = Flow(data, on_bytes=on_bytes, heard=self._ftp._held().speaks, bucket=self._bucket)
+        flow = Flow(
+            data,
+            on_bytes=on_bytes,
+            heard=self._ftp._held().speaks,
+            stall=self._io_timeout,
+            bucket=self._bucket,
+        )
         try:
             with data:
                 complete = flow.send(source, path)

@@ -80,6 +80,7 @@ class Control:
         home: The login directory; asked for only when somebody is about to leave it.
         moved: True if the working directory may not be `home`.
         restarting: True after a REST that no transfer has used yet.
+        heard: When the last step of a chain was answered (``time.monotonic()``).
         quit_timeout: Seconds for the goodbye.
         known: What is known of the server at this address.
         tls: What TLS knows of this session; None in clear text.
@@ -104,6 +105,7 @@ class Control:
     home: str | None = None
     moved: bool = False
     restarting: bool = False
+    heard: float = 0.0
     tls: TLSState | None = None
     # Weak: a script may end a file by forgetting its socket.
     data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
@@ -182,6 +184,14 @@ class LeasedFTP(FTP):
     _new_type: str | None = None
 
     # -- the lease ---------------------------------------------------------------------------------
+
+    @override
+    def __repr__(self) -> str:
+        """Where and as whom it is logged in, or that it is over."""
+        control, name = self._control, type(self).__name__
+        if control is None:
+            return f"<{name}: given back>"
+        return f"<{name} {control.user}@{control.name}:{control.peer[1]}>"
 
     def _take(self, control: Control, timeout: float) -> None:
         self._control = control

@@ -87,16 +87,20 @@ class ReplyReader:
             EOFError: The server closed the connection.
             OSError: The connection broke, or the reply was not complete in time.
         """
-        began = time.monotonic()
-        if self.until is None and not self.buffered:
+        began = None
+        if self.until is None and not self._buffer:
             # Most replies come in one piece: that needs no limit of its own.
+            began = time.monotonic()
             self._buffer = self._sock.recv(CHUNK)
             if not self._buffer:
                 raise EOFError
-        if (short := self._short_one()) is not None:
-            return short
+        if not self._looked:
+            found = _SHORT.match(self._buffer)
+            if found is not None and (end_of_line := found.end()) <= LONGEST_LINE:
+                self._buffer = self._buffer[end_of_line:]
+                return decode(found[0], self._encoding).rstrip("\r\n")
         timeout = self._sock.gettimeout()
-        end = self._end(timeout, began)
+        end = self._end(timeout, time.monotonic() if began is None else began)
         try:
             while not self._whole():
                 if not self._receive(end):
@@ -132,14 +136,6 @@ class ReplyReader:
 
     def close(self) -> None:
         """Do nothing: the socket has its own owner."""
-
-    def _short_one(self) -> str | None:
-        """A reply of one line that is there already, as most are; None for all others."""
-        found = None if self._looked else _SHORT.match(self._buffer)
-        if found is None or found.end() > LONGEST_LINE:
-            return None
-        self._buffer = self._buffer[found.end() :]
-        return decode(found[0], self._encoding).rstrip("\r\n")
 
     def _whole(self) -> bool:
         """Look at the lines that have come; True if the last of them ends the reply.

@@ -8,13 +8,14 @@ import fnmatch
 import hashlib
 import hmac
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import paramiko
 
 from ftppool.errors import HostKeyError
-from ftppool.sshconfig import SSHConfig
+from ftppool.sshconfig import KNOWN_HOSTS, SSHConfig
 
 __all__ = ["HostKeys", "fingerprint"]
 
@@ -26,6 +27,7 @@ class _Line:
     kind: str
     key: bytes
     where: str
+    file: str
 
 
 def fingerprint(key: bytes) -> str:
@@ -40,7 +42,7 @@ class HostKeys:
     def __init__(self, config: SSHConfig, host: str, port: int) -> None:
         self._config = config
         self._name = host if port == 22 else f"[{host}]:{port}"
-        self._scan = f"ssh-keyscan {f'-p {port} ' if port != 22 else ''}{host}"
+        self._scan = f"ssh-keyscan {f'-p {port} ' if port != 22 else ''}{host} >> {_first(config)}"
         self._lines = [
             line
             for file in config.known_hosts_files
@@ -80,13 +82,13 @@ class HostKeys:
                 f"the host key of {self._name} has changed: it shows the {shown}, but"
                 f" {trusted[0].where} has another one. Either somebody is listening in, or the"
                 " server got a new key: ask its owner; if it is right, remove the old one with"
-                f" `ssh-keygen -R '{self._name}'`.",
+                f" `ssh-keygen -R '{self._name}'{_in_file(trusted[0].file)}`.",
                 phase="login",
             )
         if not self._config.accept_new:
             raise HostKeyError(
                 f"the host key of {self._name} is not known: it shows the {shown}. Compare it with"
-                f" what its owner says, then run `{self._scan} >> ~/.ssh/known_hosts`, or pin it"
+                f" what its owner says, then run `{self._scan}`, or pin it"
                 f" with SSHConfig(fingerprint={fingerprint(blob)!r}).",
                 phase="login",
             )
@@ -116,6 +118,17 @@ class HostKeys:
             ) from error
 
 
+def _first(config: SSHConfig) -> str:
+    """The file for new keys, as a shell takes it."""
+    path = config.known_hosts_files[0]
+    return KNOWN_HOSTS[0] if path == os.path.expanduser(KNOWN_HOSTS[0]) else shlex.quote(path)
+
+
+def _in_file(path: str) -> str:
+    usual = os.path.expanduser(KNOWN_HOSTS[0])
+    return "" if path == usual else f" -f {shlex.quote(path)}"
+
+
 def _key_type(algorithm: str) -> str:
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
@@ -137,7 +150,7 @@ def _read(path: str) -> Iterator[_Line]:
             key = base64.b64decode(fields[2], validate=True)
         except binascii.Error:
             continue
-        yield _Line(marker, fields[0], fields[1], key, f"{path} line {number}")
+        yield _Line(marker, fields[0], fields[1], key, f"{path} line {number}", path)
 
 
 def _matches(hosts: str, name: str) -> bool:

@@ -153,7 +153,10 @@ class Opening:
             return Reply(Phase.SSH_BANNER, None, str(error))
         if isinstance(error, TimeoutError) and self._phase is Phase.SSH_BANNER:
             # Whoever refuses closes; a server that accepts and says nothing is not reached.
-            words = "connected, but no SSH banner came in time; check the port"
+            words = (
+                "connected, but no SSH banner came in time; check the port, or write ftpsi:// if it"
+                " is for FTP with implicit TLS"
+            )
             return Reply(Phase.CONNECT, None, words)
         text = str(error) or type(error).__name__
         if isinstance(error, TimeoutError) or "timeout" in text.lower():

@@ -131,11 +131,13 @@ class TLSPolicy:
             )
         else:
             reason = (error.reason or str(error)).lower().replace("_", " ")
-            sentence = f"no TLS with {self.name}: {reason}. {self._advice(reason)}"
-        return TLSError(f"{address}: {sentence}", phase="tls", address=address)
+            sentence = f"no TLS with {self.name}: {reason}. {self._advice(error, reason)}"
+        told = TLSError(f"{address}: {sentence}", phase="tls", address=address)
+        told.wrong_url = self.implicit and _says_no_tls(error)
+        return told
 
-    def _advice(self, reason: str) -> str:
-        if reason.upper().replace(" ", "_") in _NOT_TLS:
+    def _advice(self, error: ssl.SSLError, reason: str) -> str:
+        if _says_no_tls(error):
             other = "ftps:// (explicit TLS)" if self.implicit else "ftpsi://…:990 (implicit TLS)"
             return f"What answers does not speak TLS: try {other}."
         if "certificate required" in reason or "handshake failure" in reason:
@@ -158,8 +160,14 @@ def _close_lost(error: BaseException) -> None:
         trace = trace.tb_next
 
 
+def _says_no_tls(error: ssl.SSLError) -> bool:
+    return (error.reason or str(error)).upper().replace(" ", "_") in _NOT_TLS
+
+
 def _context(config: TLSConfig) -> ssl.SSLContext:
-    context = _reading(config.ca_file, lambda file: ssl.create_default_context(cafile=file))
+    context = _reading(
+        "ca_file", config.ca_file, lambda file: ssl.create_default_context(cafile=file)
+    )
     # Whoever is named is trusted, even if another one has signed him; the default since 3.13.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = _VERSIONS[config.minimum_version]
@@ -180,21 +188,25 @@ def _load_client(context: ssl.SSLContext, config: TLSConfig) -> None:
 
     key = None if config.client_key is None else os.fspath(config.client_key)
     _reading(
+        "client_certificate",
         config.client_certificate,
         lambda file: context.load_cert_chain(str(file), key, password=password),
     )
 
 
-def _reading(path: str | os.PathLike[str] | None, load: Callable[[str | None], _T]) -> _T:
+def _reading(
+    what: str, path: str | os.PathLike[str] | None, load: Callable[[str | None], _T]
+) -> _T:
     """Say in one sentence what is wrong with a file."""
     file = None if path is None else os.fspath(path)
+    whose = f"TLSConfig: {what}={file!r}" + " (or its key)" * (what != "ca_file")
     try:
         return load(file)
     except ssl.SSLError as error:
-        what = (error.reason or str(error)).lower().replace("_", " ")
-        raise ConfigError(f"tls: {file} (or its key) cannot be used: {what}") from error
+        why = (error.reason or str(error)).lower().replace("_", " ")
+        raise ConfigError(f"{whose} cannot be used: {why}") from error
     except OSError as error:
-        raise ConfigError(f"tls: {file} (or its key) cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{whose} cannot be read: {error.strerror}") from error
 
 
 def _certificate(sock: socket.socket | None) -> tuple[str, str]:

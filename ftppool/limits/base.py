@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ftppool.lessons import Lessons
 
@@ -35,8 +34,7 @@ class Permit(Protocol):
         """Give the permit back; a second call does nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """How many sessions a process may keep while others wait.
 
     Attributes:
@@ -62,8 +60,14 @@ class Limiter(Protocol):
         ``Denied.FULL`` the caller stands in line: it asks again soon, or calls :meth:`forgo`.
         """
 
+    def pause(self, address: str, cap: int, until: float) -> None:
+        """Hear that this process connects no more until then (seconds since the epoch), and waits.
+
+        The server refused it. It is in no line, and takes nothing from anybody.
+        """
+
     def forgo(self, address: str) -> None:
-        """Leave the line: nobody of this process waits any more."""
+        """Leave the line, or end the pause: nobody of this process waits any more."""
 
     def pressure(self, address: str, cap: int) -> Allowance | None:
         """Say how many sessions this process may keep; None: no other process needs any."""

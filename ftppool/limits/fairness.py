@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ftppool.lessons import Lessons
 from ftppool.limits.base import Allowance, Denied
@@ -34,8 +34,7 @@ PROBE = 30.0
 """Seconds for which a slot beyond the lesson is a probe under way and no surplus."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A slot that a process holds, or its wish for one.
 
     Attributes:
@@ -53,8 +52,7 @@ class Claim:
     trying: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """All claims at one address at one instant.
 
     Attributes:
@@ -67,7 +65,7 @@ class Seen:
     held: tuple[Claim, ...]
     wanted: tuple[Claim, ...]
     settling: int = 0
-    lessons: Lessons = field(default_factory=Lessons)
+    lessons: Lessons = Lessons()
 
     def cap(self, cap: int) -> int:
         """The smallest cap of all, and of the one who asks."""

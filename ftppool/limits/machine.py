@@ -13,8 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
+from ftppool.hooks import in_child
 from ftppool.lessons import Lessons
 from ftppool.limits.base import Allowance, Denied, Permit
 from ftppool.limits.fairness import Grant, Seen, allowance, may_take, shown_too_low
@@ -79,8 +79,6 @@ class MachineLimiter:
     any thread. A forked child begins with none of its parent's permits.
     """
 
-    _shared: MachineLimiter | None = None
-
     def __init__(self) -> None:
         self._forget()
 
@@ -96,9 +94,7 @@ class MachineLimiter:
     @classmethod
     def shared(cls) -> MachineLimiter:
         """Return the limiter of this process."""
-        if MachineLimiter._shared is None:
-            MachineLimiter._shared = MachineLimiter()
-        return MachineLimiter._shared
+        return _SHARED
 
     # -- the protocol ------------------------------------------------------------------------------
 
@@ -120,6 +116,15 @@ class MachineLimiter:
                 "process only", address, error,
             )  # fmt: skip
         return self._alone.take(address, cap, user)
+
+    def pause(self, address: str, cap: int, until: float) -> None:
+        """Let those who look see that this process waits; it counts for nobody."""
+        try:
+            with self._folder(address, LOOK) as folder:
+                if folder is not None:
+                    self._note_wish(folder, address, cap, "paused", asked=until)
+        except (_NoState, OSError) as error:
+            log.debug("ftppool: no pause noted at %s: %s", address, error, address=address)
 
     def forgo(self, address: str) -> None:
         """Leave the line."""
@@ -271,7 +276,7 @@ class MachineLimiter:
 
     def _with_unsaved(self, address: str, seen: Seen) -> Seen:
         unsaved = self._unsaved.get(address)
-        return seen if unsaved is None else replace(seen, lessons=unsaved)
+        return seen if unsaved is None else seen._replace(lessons=unsaved)
 
     def _leave_line(self, folder: Folder | None, address: str) -> None:
         wish = self._wishes.pop(address, None)
@@ -288,21 +293,26 @@ class MachineLimiter:
     def _stand_in_line(self, folder: Folder, address: str, cap: int, now: float) -> None:
         """Leave a wanted file, or say that we still want; without it we wait all the same."""
         try:
-            self._ask(folder, address, cap, now)
+            self._note_wish(folder, address, cap, "wanted", asked=now)
         except OSError as error:
             log.debug("ftppool: no place in the line for %s: %s", address, error, address=address)
 
-    def _ask(self, folder: Folder, address: str, cap: int, now: float) -> None:
+    def _note_wish(
+        self, folder: Folder, address: str, cap: int, state: str, *, asked: float
+    ) -> None:
+        now = time.time()
         wish = self._wishes.get(address)
         if wish is None:
             lock = folder.try_lock(f"wanted-{os.getpid()}-{next(_numbers)}")
             if lock is None:
                 return
-            record = self._record(cap, "wanted", now)
+            record = self._record(cap, state, now)
         else:
             lock, record = wish
+            if record.state != state:  # who paused was in no line
+                record = self._record(cap, state, now)
         # A clock that was set back must not make us newcomers until it has caught up.
-        record = replace(record.with_cap(cap, asked=now), since=min(record.since, now))
+        record = record.with_cap(cap, asked=asked)._replace(since=min(record.since, now))
         self._wishes[address] = (lock, record)
         lock.write(record)
 
@@ -361,14 +371,16 @@ class MachineLimiter:
             folder.close()
 
 
+_SHARED = MachineLimiter()
+
+
 class _NoState(Exception):
     """There is no state directory, so each process counts for itself."""
 
 
 def _after_fork() -> None:
     drop_all_after_fork()
-    if MachineLimiter._shared is not None:
-        MachineLimiter._shared._forget()
+    _SHARED._forget()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

@@ -5,11 +5,11 @@ So here only the lessons are kept, and the probes counted that put them to the t
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 
+from ftppool.hooks import in_child
 from ftppool.lessons import Lessons
 from ftppool.limits.base import Denied, Permit
 from ftppool.limits.fairness import Claim, Grant, Seen, may_take, shown_too_low
@@ -33,8 +33,7 @@ class ProcessLimiter:
 
     def __init__(self) -> None:
         self._forget()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
+        in_child(self._forget)
 
     def _forget(self) -> None:
         self._lock = threading.Lock()  # guards the others; who holds it does nothing else
@@ -59,6 +58,9 @@ class ProcessLimiter:
     def _seen(self, address: str) -> Seen:
         claims = tuple(permit.claim for permit in list(self._held.get(address, ())))
         return Seen(claims, (), lessons=self.lessons(address))
+
+    def pause(self, address: str, cap: int, until: float) -> None:
+        """Nobody looks."""
 
     def forgo(self, address: str) -> None:
         """There is no line."""
@@ -91,3 +93,7 @@ class ProcessLimiter:
             users = shown_too_low(seen, permit.trying)
             lessons = self._lessons[address] = seen.lessons.raised(users, time.time())
         return lessons
+
+
+SHARED = ProcessLimiter()
+"""The one of this process."""

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from ftppool.lessons import FAR, Lessons
 from ftppool.limits.fairness import Claim, Seen
@@ -44,8 +44,7 @@ _SLOT = re.compile(r"slot-\d{3,}")
 _WANTED = re.compile(r"wanted-\d+-\d+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """What is written in a file.
 
     Attributes:
@@ -53,9 +52,11 @@ class Record:
         process: A token of that process, since pids return.
         cap: The cap that it names.
         since: When it began to hold or wait, or closed; seconds of the wall clock.
-        state: ``"held"``, ``"closed"``, ``"died"`` (without writing ``closed``) or ``"wanted"``.
+        state: ``"held"``, ``"closed"``, ``"died"`` (without writing ``closed``), ``"wanted"``, or
+            ``"paused"``: it waits, as the server refused it, and stands in no line.
         name: The program's name.
-        asked: When a waiting process last asked; seconds of the wall clock.
+        asked: When a waiting process last asked, or until when it pauses; seconds of the wall
+            clock.
         user: Who logs in.
         trying: True for a slot beyond what was learned, taken to see if the server allows it.
     """
@@ -92,11 +93,11 @@ class Record:
 
     def closed(self, now: float) -> Record:
         """What the holder writes at the end."""
-        return replace(self, state="closed", since=now)
+        return self._replace(state="closed", since=now)
 
     def with_cap(self, cap: int, *, asked: float = 0.0) -> Record:
         """The same with another cap."""
-        return replace(self, cap=cap, asked=asked)
+        return self._replace(cap=cap, asked=asked)
 
     def claim(self) -> Claim:
         """What counts of it."""
@@ -123,9 +124,9 @@ class Lock:
 
     def write(self, record: Record) -> None:
         """Replace the record in one piece."""
-        line = json.dumps(asdict(record), ensure_ascii=True)
+        line = json.dumps(record._asdict(), ensure_ascii=True)
         if len(line) >= LENGTH:
-            line = json.dumps(asdict(replace(record, name="")), ensure_ascii=True)
+            line = json.dumps(record._replace(name="")._asdict(), ensure_ascii=True)
         os.pwrite(self._file, line.ljust(LENGTH - 1).encode() + b"\n", 0)
 
     def release(self) -> None:
@@ -154,8 +155,7 @@ def drop_all_after_fork() -> None:
         _locks.popitem()[1].forget()
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What was found in the folder of an address at one instant.
 
     Attributes:
@@ -282,7 +282,7 @@ class Folder:
                     wanted.append(record)
         free = free or f"slot-{sum(1 for name in names if _SLOT.fullmatch(name)):03d}"
         claims = tuple(record.claim() for record in held)
-        wishes = tuple(record.claim() for record in wanted)
+        wishes = tuple(record.claim() for record in wanted if record.state == "wanted")
         seen = Seen(claims, wishes, settling, self.lessons())
         return Look(seen, held + wanted, ended, free)
 
@@ -293,7 +293,7 @@ class Folder:
         try:
             record = self.read(name)
             if record is not None and record.state == "held":
-                record = replace(record, state="died", since=now)
+                record = record._replace(state="died", since=now)
                 lock.write(record)
         finally:
             lock.release()
@@ -306,8 +306,10 @@ class Folder:
             lock.release()
             return None
         record = self.read(name)
-        if record is None or not -FRESH < now - record.asked < FRESH:
+        if record is None or now - record.asked >= FRESH:
             return None
+        if record.state != "paused" and now - record.asked <= -FRESH:
+            return None  # the clock was set back
         return record
 
 

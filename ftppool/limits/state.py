@@ -15,6 +15,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 
+from ftppool.hooks import in_child
 from ftppool.logs import log
 
 __all__ = ["Unusable", "address_folder", "address_of", "open_private", "open_root", "warn_once"]
@@ -203,5 +204,4 @@ def _after_fork() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

@@ -139,6 +139,8 @@ def _ended(upload: Upload, tail: Tail) -> Exception | None:
 
 def _said(upload: Upload, error: Exception | None, *, serial: bool) -> Exception | None:
     """Turn what the driver reports into what is to be done about it."""
+    if error is None:
+        return None
     if isinstance(error, NotGrouped):
         return OneAtATime()
     if isinstance(error, RemoteRejected) and serial and error.code in REFUSED_NAME:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
-import secrets
 
 from ftppool.errors import ConfigError
 from ftppool.target import check_remote_name
@@ -35,7 +35,7 @@ def check_part_name(pattern: str) -> str:
 
 def new_token() -> str:
     """Return what tells the parts of one upload from all others."""
-    return secrets.token_hex(4)
+    return os.urandom(4).hex()
 
 
 def part_path(
@@ -52,16 +52,19 @@ def part_path(
     directory, name = posixpath.split(remote)
     token = token or new_token()
     pattern = pattern.lstrip(".") if dotless else pattern
-    frame = len(pattern.format(name="", token=token).encode())
-    part = pattern.format(name=_shorten(name, LONGEST_NAME - frame), token=token)
+    part = pattern.format(name=name, token=token)
+    if (over := len(_raw(part)) - LONGEST_NAME) > 0:
+        part = pattern.format(name=_shorten(name, over), token=token)
     return posixpath.join(directory, part)
 
 
-def _shorten(name: str, room: int) -> str:
-    """Cut at a character, never inside its bytes."""
-    raw = name.encode("utf-8", "surrogateescape")
-    if len(raw) <= room:
-        return name
-    while name and len(name.encode("utf-8", "surrogateescape")) > room:
+def _shorten(name: str, over: int) -> str:
+    """Cut off so many bytes or a few more: at a character, never inside its bytes."""
+    room = len(_raw(name)) - over
+    while name and len(_raw(name)) > room:
         name = name[:-1]
     return name
+
+
+def _raw(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

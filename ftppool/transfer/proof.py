@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from functools import partial
 from typing import BinaryIO
 
 from ftppool.drivers.base import Dates, FileOps
@@ -17,9 +17,11 @@ class Hashed:
     """A source whose bytes are hashed while they are read."""
 
     def __init__(self, source: BinaryIO, name: str) -> None:
+        import hashlib
+
         self._source = source
-        self._name = name
-        self._digest = hashlib.new(name, usedforsecurity=False)
+        self._new = partial(hashlib.new, name, usedforsecurity=False)
+        self._digest = self._new()
 
     def read(self, size: int = -1) -> bytes:
         """Read on."""
@@ -37,7 +39,7 @@ class Hashed:
 
     def seek(self, offset: int) -> int:
         """Go back to the beginning."""
-        self._digest = hashlib.new(self._name, usedforsecurity=False)
+        self._digest = self._new()
         return self._source.seek(offset)
 
     def close(self) -> None:

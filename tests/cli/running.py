@@ -100,6 +100,7 @@ def run_on_terminal(
     *args: str | Path,
     env: Mapping[str, str] | None = None,
     interrupt_at: str | None = None,
+    answer: tuple[str, str] | None = None,
 ) -> Ran:
     """Run on a terminal of 80 columns.
 
@@ -107,7 +108,10 @@ def run_on_terminal(
         args: The command line.
         env: Changes to the environment.
         interrupt_at: Press Ctrl-C when this was seen.
+        answer: When this was seen, type that.
     """
+    if interrupt_at is not None:
+        answer = (interrupt_at, "\x03")
     ours, theirs = pty.openpty()
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -120,7 +124,7 @@ def run_on_terminal(
             env=environment(**(env or {})),
         )
         os.close(theirs)
-        output = _read(ours, interrupt_at)
+        output = _read(ours, answer)
         return Ran(process.wait(_TIMEOUT), output.decode().replace("\r\n", "\n"))
     finally:
         os.close(ours)
@@ -135,7 +139,7 @@ runpy.run_module("ftppool", run_name="__main__")
 """
 
 
-def _read(terminal: int, interrupt_at: str | None) -> bytes:
+def _read(terminal: int, answer: tuple[str, str] | None) -> bytes:
     output = b""
     deadline = time.monotonic() + _TIMEOUT
     while time.monotonic() < deadline:
@@ -146,7 +150,7 @@ def _read(terminal: int, interrupt_at: str | None) -> bytes:
         if not chunk:
             return output
         output += chunk
-        if interrupt_at is not None and interrupt_at.encode() in output:
-            interrupt_at = None
-            os.write(terminal, b"\x03")
+        if answer is not None and answer[0].encode() in output:
+            os.write(terminal, answer[1].encode())
+            answer = None
     raise AssertionError(f"still running: {output!r}")

@@ -38,7 +38,7 @@ def nobody() -> Iterator[str]:
     """The URL of a port on which nobody listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        yield f"ftp://u@127.0.0.1:{unused.getsockname()[1]}/"
+        yield f"ftp://u:p@127.0.0.1:{unused.getsockname()[1]}/"
 
 
 def test_success_on_a_capped_server_is_0_and_silent(start: Start, tmp_path: Path) -> None:
@@ -91,11 +91,28 @@ def test_no_file_at_all_is_9_if_asked_for(ftp: Server, tmp_path: Path) -> None:
     source = f"{tmp_path / 'empty'}/"
     assert run("put", source, url(ftp), env=secret(ftp)).code == 0
     words = one_complaint(run("put", "--error-on-empty", source, url(ftp), env=secret(ftp)), 9)
-    assert "no files" in words
-    fetched = run("get", "--error-on-empty", url(ftp), tmp_path / "in", env=secret(ftp))
-    one_complaint(fetched, 9)
+    assert words == f"ftppool: no files: there is none in {source} (--error-on-empty)\n"
+    # The directory is made, and that is no file.
+    folder = tmp_path / "empty"
+    words = one_complaint(
+        run("put", "-q", "--error-on-empty", folder, url(ftp), env=secret(ftp)), 9
+    )
+    assert words == f"ftppool: no files: there is none in {folder} (--error-on-empty)\n"
+    (folder / "x.txt").touch()
+    filtered = run(
+        "put", "--error-on-empty", "--include", "*.csv", folder, url(ftp), env=secret(ftp)
+    )
+    assert "that --include and --exclude leave over" in one_complaint(filtered, 9)
+    whole = ftp.url.replace(ftp.password, "sesame%2D42")
+    fetched = run("get", "--error-on-empty", f"{whole}/empty/", tmp_path / "in")
+    words = one_complaint(fetched, 9)
+    assert f"there is none in ftp://{ftp.host}:{ftp.port}/empty/ " in words
     listed = run("put", "--files-from", os.devnull, "--error-on-empty", url(ftp), env=secret(ftp))
-    one_complaint(listed, 9)
+    assert f"none in {os.devnull} " in one_complaint(listed, 9)
+    dry = run(
+        "get", "--dry-run", "-q", "--error-on-empty", f"{url(ftp)}empty/", "x", env=secret(ftp)
+    )
+    assert "none in ftp://" in one_complaint(dry, 9)
 
 
 def test_a_deadline_is_10(ftp: Server, tmp_path: Path) -> None:
@@ -120,6 +137,36 @@ def test_nobody_listening_is_75(nobody: str, tmp_path: Path) -> None:
     for args in (("put", tmp_path / "x", nobody), ("get", nobody, tmp_path / "in"), ("ls", nobody)):
         words = one_complaint(run(*args, "--attempts", "1"), 75)
         assert "Connection refused" in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme", "code", "hint"),
+    [
+        ("vsftpd+tls", "ftp", 78, "write ftps://"),
+        ("proftpd+tls", "ftp", 78, "write ftps://"),
+        ("vsftpd+tls", "ftpsi", 78, "try ftps://"),
+        ("pyftpdlib", "ftps", 78, "has no TLS here; write ftpsi:// if"),
+        ("pyftpdlib", "ftpsi", 78, "try ftps://"),
+        ("pyftpdlib", "sftp", 78, "write ftp://, or ftps://"),
+        ("openssh", "ftp", 78, "write sftp://"),
+        ("openssh", "ftps", 78, "write sftp://"),
+        ("openssh", "ftpsi", 78, "write sftp://"),
+        # It says nothing, as a server that is too slow does.
+        ("vsftpd+implicit", "ftp", 75, "write ftpsi://"),
+        ("vsftpd+implicit", "ftps", 75, "write ftpsi://"),
+        ("vsftpd+implicit", "sftp", 75, "write ftpsi://"),
+    ],
+)
+def test_a_scheme_that_the_server_does_not_speak_is_78_and_names_another(
+    start: Start, tmp_path: Path, kind: str, scheme: str, code: int, hint: str
+) -> None:
+    server = start(kind)
+    target = f"{scheme}://{server.user}@{server.host}:{server.port}/"
+    ran = run(
+        "put", "--attempts", "1", "--connect-timeout", "2", make(tmp_path / "out", 1), target,
+        env={"FTPPOOL_PASSWORD": "sesame-42"},
+    )  # fmt: skip
+    assert hint in one_complaint(ran, code)
 
 
 def test_too_many_failures_end_the_batch_with_1(ftp: Server, tmp_path: Path) -> None:
@@ -181,6 +228,44 @@ def test_a_lock_writes_into_no_file_that_has_something_else(ftp: Server, tmp_pat
     small = make(tmp_path / "small", 1)
     assert run("put", "--lock", data, small, url(ftp), env=secret(ftp)) == Ran(0, "", "")
     assert data.read_text() == "1;2;3\n"
+
+
+def test_a_journal_of_another_run_is_75(ftp: Server, tmp_path: Path) -> None:
+    files, journal = make_large(tmp_path / "out"), tmp_path / "journal"
+    process = begin("put", "--journal", journal, f"{files}/", url(ftp), env=secret(ftp))
+    try:
+        wait_for_files(ftp.home, 3)
+        second = run("put", "--journal", journal, files, url(ftp), env=secret(ftp))
+        assert "is in use by another batch; wait for its end" in one_complaint(second, 75)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert end(process).code == 143
+
+
+IN_LITTLE_ROOM = """
+import resource, runpy, sys
+room = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+runpy.run_module("ftppool", run_name="__main__")
+"""
+
+
+def test_a_journal_that_finds_no_room_is_78_at_the_start_and_in_mid_way(
+    ftp: Server, tmp_path: Path
+) -> None:
+    files, journal = make(tmp_path / "out", 150), tmp_path / "journal"
+    sent = []
+    for room in (1_000, 150_000):
+        with subprocess.Popen(
+            [sys.executable, "-c", IN_LITTLE_ROOM, str(room), "put", "--journal", str(journal),
+             str(files), url(ftp)],
+            env=environment(**secret(ftp)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        ) as process:  # fmt: skip
+            words = one_complaint(end(process), 78)
+        assert f"journal '{journal}' cannot be" in words
+        sent.append(len(list(ftp.home.rglob("*.txt"))))
+    assert sent[0] == 0 < sent[1] < 150
 
 
 def test_a_lock_that_cannot_be_is_78(tmp_path: Path) -> None:
@@ -281,9 +366,35 @@ def test_an_untrusted_certificate_is_answered_with_flags(
     assert "TLSConfig" not in ran.err
 
 
+def test_a_setting_of_ssh_or_tls_that_is_wrong_names_its_flag(start: Start, tmp_path: Path) -> None:
+    sshd = start("openssh")
+    for args, code, words in (
+        (["--known-hosts", "a b/hosts"], 77, "127.0.0.1 >> 'a b/hosts'`, or pin it with --finger"),
+        (["--identity", "/no/key"], 78, "--identity: the key file /no/key does not exist."),
+        (["--fingerprint", "abc"], 78, "--fingerprint 'abc' must look like 'SHA256:'"),
+        (["--proxy-jump", "a@:1"], 78, "--proxy-jump 'a@:1' must look like"),
+        (["--fingerprint", f"SHA256:{43 * 'a'}", "--accept-new"], 78, "drop --accept-new"),
+    ):
+        said = one_complaint(run("ls", *args, sshd.url), code)
+        assert words in said
+        assert "SSHConfig" not in said
+    for args, words in (
+        (["--ca-file", "/no"], "--ca-file '/no' cannot be read: No such file"),
+        (["--client-certificate", "/no"], "--client-certificate '/no' (or its key) cannot be read"),
+        (["--client-key", "/no"], "--client-key needs its --client-certificate"),
+        (["--fingerprint", "abc"], "--fingerprint 'abc': write the certificate's SHA-256"),
+        (["--encoding", "nono"], "--encoding 'nono' is unknown"),
+    ):
+        said = one_complaint(run("ls", *args, "ftps://u:p@127.0.0.1:1/"), 78)
+        assert words in said
+        assert "Config" not in said
+
+
 def test_a_mistyped_flag_is_answered_by_the_command_with_the_nearest_one(tmp_path: Path) -> None:
     ran = run("put", "--jurnal", "x", tmp_path, "ftp://me:geheim@host/")
     assert ran.code == 2
     assert "usage: ftppool put" in ran.err
     assert "did you mean --journal?" in ran.err
+    ran = run("put", "--max-connections", "3", tmp_path, "ftp://me:geheim@host/")
+    assert "did you mean --max-per-ip?" in ran.err
     assert "geheim" not in ran.err

@@ -157,7 +157,7 @@ def test_nobody_there_is_75(tmp_path: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         (tmp_path / "x").write_text("x")
-        words = one_complaint(run("put", tmp_path / "x", f"ftp://u@127.0.0.1:{port}/"), 75)
+        words = one_complaint(run("put", tmp_path / "x", f"ftp://u:p@127.0.0.1:{port}/"), 75)
     assert "Connection refused" in words
     assert "run it again" in words
 

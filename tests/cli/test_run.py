@@ -57,7 +57,7 @@ def test_names_come_from_a_pipe_and_keep_their_directories(ftp: Server, tmp_path
     assert sorted(os.listdir(ftp.home / "deep")) == ["0001.txt", "0002.txt"]
     words = one_complaint(piped(ftp, b"deep/0001.txt\n../secret\n", "out", **env), 78)
     assert "'../secret', which leads out of the directory" in words
-    words = one_complaint(run("put", "--files-from", tmp_path / "no", url(ftp)), 78)
+    words = one_complaint(run("put", "--files-from", tmp_path / "no", ftp.url), 78)
     assert "cannot be read: No such file" in words
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Ran, run
+from tests.cli.running import Ran, run, run_on_terminal
 from tests.cli.test_put import make, one_complaint, url
 from tests.conftest import Start
 from tests.support.servers import Server
@@ -153,6 +153,52 @@ def test_a_netrc_that_is_none_is_told_without_its_words(tmp_path: Path) -> None:
         said = one_complaint(run("put", "--netrc-file", netrc, tmp_path, "ftp://u@h/"), 78)
         assert words in said
         assert "secret-42" not in said
+
+
+def test_no_password_at_all_is_78_without_a_terminal_and_names_the_places(
+    ftp: Server, tmp_path: Path
+) -> None:
+    config = private(tmp_path / "config.toml", f'[profiles.some]\nurl = "{url(ftp)}"\n')
+    bare = f"ftp://{ftp.host}:{ftp.port}/"
+    for args in (
+        ("put", tmp_path, url(ftp)), ("get", url(ftp, "x"), tmp_path), ("ls", url(ftp)),
+        ("check", url(ftp)), ("ls", "--user", ftp.user, bare), ("ls", "--config", config, "some:"),
+        ("doctor", "--probe", url(ftp)),
+    ):  # fmt: skip
+        ran = run(*args)
+        assert ran.code == 78, ran
+        assert "Traceback" not in ran.err
+        said = ran.err.splitlines()[-1]
+        assert f"there is no password for '{ftp.user}'" in said
+        for place in ("FTPPOOL_PASSWORD,", "--password-file", "--netrc", "profile"):
+            assert place in said
+    assert ftp.wait_idle().connects == 0
+
+
+def test_no_password_at_all_is_asked_for_on_a_terminal_and_not_shown(
+    ftp: Server, tmp_path: Path
+) -> None:
+    files = make(tmp_path / "out", 3)
+    asked = f"Password of {ftp.user} at {ftp.host}: "
+    ran = run_on_terminal("put", files, url(ftp, "in"), answer=(asked, f"{ftp.password}\r"))
+    assert ran.code == 0, ran
+    assert len(list((ftp.home / "in" / "out").iterdir())) == 3
+    assert ftp.password not in ran.out
+    ran = run_on_terminal("check", url(ftp), answer=(asked, f"{ftp.password}\r"))
+    assert (ran.code, "password from the terminal" in ran.out) == (0, True)
+    ran = run_on_terminal("put", files, url(ftp), answer=(asked, "wrong-1234\r"))
+    assert (ran.code, "no password was given" in ran.out) == (77, False)
+    assert "wrong-1234" not in ran.out
+
+
+def test_a_prompt_that_is_left_ends_the_run(ftp: Server, tmp_path: Path) -> None:
+    for command in (("put", tmp_path, url(ftp)), ("ls", url(ftp))):
+        ran = run_on_terminal(*command, interrupt_at="Password of")
+        assert ran.code == 130, ran
+        assert ran.out.splitlines()[-1].startswith("ftppool: interrupted")
+    ran = run_on_terminal("ls", url(ftp), answer=("Password of", "\x04"))
+    assert (ran.code, "there is no password for" in ran.out) == (78, True)
+    assert ftp.wait_idle().connects == 0
 
 
 def test_a_password_needs_a_user(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def test_the_place_of_profiles_does_not_depend_on_the_shell(tmp_path: Path) -> N
     [
         ("max_per_ipp = 3", "max_per_ipp is not known; did you mean 'max_per_ip'?"),
         ("max-per-ip = 3", "max-per-ip is not known; did you mean 'max_per_ip'?"),
+        ("max_connections = 3", "max_connections is not known; did you mean 'max_per_ip'?"),
+        ("server = 'h'", "server is not known; did you mean 'url'?"),
         ("xyzzy = 3", "xyzzy is not known; known are "),
         ("max_per_ip = '3'", "max_per_ip = '3': write a whole number, 1 or more"),
         ("max_per_ip = 0", "write a whole number, 1 or more"),
@@ -148,6 +150,23 @@ def test_a_wrong_file_gets_one_sentence(config: Path, text: str, words: str) -> 
     said = one_complaint(run("put", "--config", config, "x", "site:in"), 78)
     assert len(said.splitlines()) == 1
     assert words in said
+
+
+def test_a_word_that_is_no_url_is_answered_with_what_was_meant(config: Path) -> None:
+    config.write_text("[profiles.partner]\nurl = 'ftp://u:@h'\n")
+    for args, words in (
+        (("ls", "partner"), "'partner' is a profile: write partner:, with a colon"),
+        (("put", "x", "partner/in/box"), "write partner:in/box, with a colon"),
+        (("get", "partner/a.csv", "."), "write partner:a.csv, with a colon"),
+        (("ls", "elsewhere/x"), "The target has no scheme: write ftp://elsewhere/x"),
+        (("get", "in/1.csv", "."), "'in/1.csv' is on no server: write ftp://user@host/in/1.csv or"
+         " profile:in/1.csv (or ftp://in/1.csv, if 'in' is the server)"),
+        (("get", "u:secret-42@h/1.csv", "."), "write ftp://user@host/directory"),
+    ):  # fmt: skip
+        said = one_complaint(run(args[0], "--config", config, *args[1:]), 2)
+        assert words in said
+        assert len(said.splitlines()) == 1
+        assert "secret-42" not in said
 
 
 def test_a_file_that_others_can_write_is_refused(config: Path) -> None:

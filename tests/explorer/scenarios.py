@@ -12,9 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ftppool.client import Client, Estate
+from ftppool.client import Client
 from ftppool.drivers.base import Address, OpenFailed
 from ftppool.errors import ConnectError, FTPPoolError, PoolClosed, PoolTimeout
+from ftppool.estate import Estate
 from ftppool.gate import Gate
 from ftppool.lessons import Lessons
 from ftppool.refusals import Phase, Reply
@@ -188,6 +189,9 @@ class _Permit:
 class _Limiter:
     def take(self, address: str, cap: int, user: str) -> _Permit:
         return _Permit()
+
+    def pause(self, address: str, cap: int, until: float) -> None:
+        pass
 
     def forgo(self, address: str) -> None:
         pass

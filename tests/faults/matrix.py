@@ -48,6 +48,7 @@ USER_CALLS = {
     "limiter: take()",
     "limiter: release()",
     "limiter: forgo()",
+    "limiter: pause()",
     "limiter: pressure()",
     "limiter: others()",
     "limiter: elsewhere()",

@@ -67,6 +67,9 @@ class Given:
             return Denied.FULL
         return _Permit(self)
 
+    def pause(self, address: str, cap: int, until: float) -> None:
+        self.injector.point("limiter", "pause()")
+
     def forgo(self, address: str) -> None:
         self.left.set()
         self.injector.point("limiter", "forgo()")

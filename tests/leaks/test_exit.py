@@ -102,11 +102,48 @@ def test_threads_that_are_no_daemons_finish_first(start: Start) -> None:
     assert census.quits == census.sessions
 
 
+@pytest.mark.parametrize("used", ["never", "before"])
+def test_an_exit_handler_may_use_a_pool_that_it_was_registered_after(
+    start: Start, used: str
+) -> None:
+    """Ours comes after it, although the code that ends sessions is imported at the first use."""
+    server = start("pyftpdlib", max_per_ip=4)
+    script = """
+import atexit
+pool = FTPPool(url)
+
+def say_noop():
+    with pool.ftp() as ftp:
+        say(ftp.voidcmd("NOOP")[:3])
+
+atexit.register(say_noop)
+"""
+    script += {"never": "", "before": "say_noop()\n"}[used]
+    ended = run(script, server.url)
+    assert ended.out == {"never": "200\n", "before": "200\n200\n"}[used], ended.err
+    assert ended.leaks == 1
+    census = server.wait_idle()
+    assert census.quits == census.sessions == 1
+
+
+def test_a_log_file_has_what_is_logged_at_the_exit(start: Start, tmp_path: Path) -> None:
+    server = start("pyftpdlib", max_per_ip=4)
+    script = """
+logging.basicConfig(filename=sys.argv[2], filemode="w", force=True)
+pool = FTPPool(url, name="forgotten")
+pool.acquire().release()
+"""
+    assert run(script, server.url, str(tmp_path / "log")).code == 0
+    assert "the pool forgotten was not closed" in (tmp_path / "log").read_text()
+
+
 def test_an_upload_that_exit_breaks_off_never_looks_whole(start: Start) -> None:
     server = start("vsftpd")
     script = """
+    under_way = threading.Event()
     class Endless:
         def read(self, size=-1):
+            under_way.set()
             time.sleep(0.001)
             return b"x" * 1000
     pool = FTPPool(url)
@@ -114,7 +151,7 @@ def test_an_upload_that_exit_breaks_off_never_looks_whole(start: Start) -> None:
         with pool.ftp() as ftp:
             ftp.storbinary("STOR endless", Endless())
     threading.Thread(target=work, daemon=True).start()
-    time.sleep(0.5)
+    assert under_way.wait(10)
     """
     ended = run("if True:\n" + script, server.url)
     assert ended.seconds < 5

@@ -134,6 +134,55 @@ pool.close()
     assert server.wait_idle().quits == 3
 
 
+def test_what_the_user_calls_in_each_child_finds_nothing_of_the_parents(server: Server) -> None:
+    """It was registered before the first use of a pool, and so before most of us was imported."""
+    script = """
+def greet():
+    say("sockets", sockets())
+    with FTPPool(url, max_per_ip=3, limiter="process") as mine, mine.ftp() as ftp:
+        say(ftp.voidcmd("NOOP")[:3])
+
+os.register_at_fork(after_in_child=lambda: (signal.alarm(10), greet()))
+"""
+    script += PARENT + "say(child_of(lambda: None)())\none.release()\npool.close()\n"
+    ended = run(script, server.url, options=QUIET)
+    assert ended.out == "sockets 0\n200\n7\n", ended.err
+    census = server.wait_idle()
+    assert census.quits == census.sessions == 3
+
+
+def test_a_fork_during_the_first_use_leaves_the_child_with_whole_modules(server: Server) -> None:
+    script = """
+import importlib.abc
+under_way = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "ftppool.gate":
+            under_way.set()
+            time.sleep(0.5)
+
+def use():
+    with FTPPool(url, max_per_ip=3) as pool, pool.ftp() as ftp:
+        say(ftp.voidcmd("NOOP")[:3])
+
+sys.meta_path.insert(0, Slow())
+first = threading.Thread(target=use)
+first.start()
+under_way.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(10)
+    use()
+    os._exit(7)
+say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+first.join()
+"""
+    ended = run(script, server.url, options=QUIET)
+    assert sorted(ended.out.split()) == ["200", "200", "7"], ended.err
+    assert server.wait_idle().quits == 2
+
+
 def test_a_child_that_lives_on_does_not_keep_the_parents_connections_open(server: Server) -> None:
     script = """
 ftp = one.loan

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ftppool.lessons import Lesson, Lessons
@@ -121,5 +119,5 @@ def test_one_more_than_the_lessons_allow_is_granted_when_they_are_due(
 def test_sessions_beyond_a_lesson_are_given_up_but_not_for_a_probe_under_way() -> None:
     state = taught("aab", lesson(2))
     assert allowance(state, "a", 5, NOW) == Allowance(1, 1)
-    probe = replace(state.held[2], trying=True, since=NOW - 1)
-    assert allowance(replace(state, held=(*state.held[:2], probe)), "a", 5, NOW) is None
+    probe = state.held[2]._replace(trying=True, since=NOW - 1)
+    assert allowance(state._replace(held=(*state.held[:2], probe)), "a", 5, NOW) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 
 import ftppool
 from ftppool import BatchError, ConfigError, Outcome, Status, TransferError, upload_batch
-from ftppool.events import Event, FileDone, FileStarted
+from ftppool.cli.reportfile import JsonLines
+from ftppool.events import Event, FileDone, FileStarted, SessionSettled
 from ftppool.inputs import Input
 from tests.conftest import Start
 from tests.support.relay import Relay
@@ -306,3 +308,39 @@ def test_a_source_that_has_nothing_yet_is_not_at_its_end(start: Start) -> None:
     report = upload_batch(sources, server.url, check=False)
     assert "nothing to read at the moment" in str(report.outcomes[0].error)
     assert list(server.home.iterdir()) == []
+
+
+def test_the_time_of_an_event_is_when_it_happened_not_when_the_caller_heard_of_it(
+    start: Start,
+) -> None:
+    server = start("pyftpdlib", max_per_ip=3)
+    third_began = threading.Event()
+    done: dict[str, float] = {}
+    asked, began = 0.0, time.time()
+
+    def note(event: Event) -> None:
+        if isinstance(event, FileStarted) and event.remote == "c":
+            third_began.set()
+        elif isinstance(event, FileDone):
+            done[event.outcome.remote] = event.time
+
+    def files() -> Iterator[Input]:
+        nonlocal asked
+        for name in "abc":
+            yield name.encode(), name
+        # One worker: it has ended the first file, and nobody has taken its outcome meanwhile.
+        assert third_began.wait(30)
+        asked = time.time()
+        yield b"d", "d"
+
+    upload_batch(files(), server.url, workers=1, on_event=note)
+    assert began <= done["a"] <= asked <= done["d"] <= time.time()
+
+
+def test_lines_of_json_have_the_time_of_their_event() -> None:
+    lines = io.StringIO()
+    JsonLines(lines).take(SessionSettled(pool="p", address="127.0.0.1:21", time=1.5))
+    assert json.loads(lines.getvalue()) == {
+        "event": "SessionSettled", "time": "1970-01-01T00:00:01.500+00:00", "pool": "p",
+        "address": "127.0.0.1:21",
+    }  # fmt: skip

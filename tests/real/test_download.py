@@ -80,7 +80,7 @@ def test_a_tree_comes_byte_for_byte_and_the_cap_holds(
     )
     assert all(outcome.status is Status.DOWNLOADED for outcome in report.outcomes)
     assert all(outcome.verified for outcome in report.outcomes)
-    assert report.bytes_sent == sum(map(len, files.values()))
+    assert report.bytes_sent == report.bytes_received == sum(map(len, files.values()))
     assert tree_of(tmp_path / "here") == files
     assert (tmp_path / "here" / "tree" / "void").is_dir()
     assert report.outcomes[0].local == str(tmp_path / "here" / report.outcomes[0].remote)
@@ -150,7 +150,7 @@ def test_an_attempt_that_broke_off_is_continued_where_it_stopped(
         outcome = pool.download("big", tmp_path / "big")
     assert (tmp_path / "big").read_bytes() == content
     assert outcome.attempts == 3
-    assert outcome.sent == len(content)
+    assert outcome.sent == outcome.received == len(content)
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning(

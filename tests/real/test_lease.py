@@ -5,6 +5,7 @@ from __future__ import annotations
 import ftplib
 import gc
 import io
+import re
 import socket
 import threading
 from pathlib import Path
@@ -43,6 +44,26 @@ def test_raw_ftplib_calls_work_unchanged(server: Server) -> None:
         ftp.delete("b.bin")
         if server.kind != "vsftpd":
             assert "sub" in dict(ftp.mlsd())
+
+
+def test_what_is_lent_shows_where_it_is_and_no_password(server: Server) -> None:
+    with FTPPool(server.url, max_per_ip=1) as pool:
+        with pool.ftp() as ftp:
+            name = "LeasedFTPTLS" if server.kind.endswith("+tls") else "LeasedFTP"
+            assert repr(ftp) == f"<{name} {server.user}@{server.host}:{server.port}>"
+        assert repr(ftp) == f"<{name}: given back>"
+        where = f"<Session {server.scheme}://{server.user}@{server.host}:{server.port}"
+        with pool.session() as session:
+            assert repr(session) == f"{where}>"
+            session.makedirs("sub")
+            session.chdir("sub")
+            assert repr(session) == f"{where} in 'sub'>"
+        assert repr(session) == f"{where} in 'sub', given back>"
+        with pool.acquire() as lease:
+            assert re.fullmatch(
+                r"<Lease: MainThread for \d\.\d s \(test_lease\.py:.*\)>", repr(lease)
+            )
+        assert repr(lease) == "<Lease: given back>"
 
 
 def test_the_next_borrower_finds_directory_and_type_as_after_login(server: Server) -> None:

@@ -199,7 +199,7 @@ def test_a_server_that_is_not_there_is_an_error_and_a_wait_in_vain(
 ) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        url = f"ftp://u@127.0.0.1:{unused.getsockname()[1]}"
+        url = f"ftp://u:p@127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(BatchError):
             upload_batch(
                 [(b"x", "x")], url, on_event=metrics, retry=RetryPolicy(attempts=2, first_wait=0.01)

@@ -75,11 +75,14 @@ def refused(url: str, kind: type[Exception], words: str, **options: Any) -> None
 def test_an_unknown_host_is_refused_before_any_password_is_sent(start: Start) -> None:
     server = start("asyncssh")
     known_hosts().unlink()
-    refused(server.url, HostKeyError, r"not known: .*SHA256:.*ssh-keyscan -p \d+ 127")
+    remedy = r"not known: .*SHA256:.*ssh-keyscan -p \d+ 127\.0\.0\.1 >> "
+    refused(server.url, HostKeyError, remedy + "~/.ssh/known_hosts`")
     census = server.wait_idle()
     assert census.connects == 1
     assert census.sessions == census.logins_failed == 0
     assert not known_hosts().exists()
+    # The remedy is about the file that counts.
+    refused(server.url, HostKeyError, remedy + "/no/hosts`", ssh=SSHConfig(known_hosts="/no/hosts"))
 
 
 def test_a_changed_host_key_is_refused_even_if_new_ones_are_accepted(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ftppool import ConnectError, FTPPool, FTPPoolError, RetryPolicy, TLSError
+from ftppool import (
+    ConnectError,
+    FTPPool,
+    FTPPoolError,
+    RemoteRejected,
+    RetryPolicy,
+    TLSError,
+)
 from tests.conftest import Start
 
 FTP_THERE = r"is an FTP server, not SSH; write ftp://, or ftps:// for FTP with TLS: 220"
@@ -24,9 +31,10 @@ SILENT = "no greeting came in time; write ftpsi:// if it is for implicit TLS"
         ("openssh", "ftpsi", ConnectError, SSH_THERE),
         ("vsftpd+implicit", "ftp", ConnectError, SILENT),
         ("proftpd+implicit", "ftps", ConnectError, SILENT),
-        ("vsftpd+implicit", "sftp", ConnectError, "no SSH banner came in time; check the port"),
+        ("vsftpd+implicit", "sftp", ConnectError, "no SSH banner .*, or write ftpsi://"),
         ("vsftpd", "ftps", TLSError, "has no TLS here; write ftpsi:// if .* or ftp:// if"),
         ("vsftpd", "ftpsi", TLSError, r"does not speak TLS: try ftps:// \(explicit TLS\)"),
+        ("vsftpd+tls", "ftpsi", TLSError, r"does not speak TLS: try ftps:// \(explicit TLS\)"),
     ],
 )
 def test_it_says_what_answers_there_and_what_to_write(
@@ -46,6 +54,22 @@ def test_it_says_what_answers_there_and_what_to_write(
     ):
         pool.acquire()
     assert "\n" not in str(caught.value)
+    # Who says nothing may only be slow.
+    assert caught.value.wrong_url is not caught.value.retryable
+    assert caught.value.retryable is ("in time" in words or words.startswith("no SSH banner"))
     assert "sesame" not in str(caught.value)
     census = server.wait_idle()
     assert census.sessions == census.logins_failed == 0
+
+
+@pytest.mark.parametrize("kind", ["vsftpd+tls", "proftpd+tls", "pyftpdlib+tls"])
+def test_a_server_that_wants_tls_is_answered_with_ftps(start: Start, kind: str) -> None:
+    server = start(kind)
+    with (
+        FTPPool(server.url.replace("ftps://", "ftp://")) as pool,
+        pytest.raises(RemoteRejected, match=r"write ftps:// in place of ftp://: 5[35]0 ") as caught,
+    ):
+        pool.acquire()
+    assert caught.value.wrong_url
+    assert not caught.value.retryable
+    assert server.wait_idle().sessions == 0

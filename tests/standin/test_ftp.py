@@ -22,7 +22,7 @@ import pytest
 from ftppool import FTPPool, ftplib
 from ftppool.standin import GOODBYE, TIMEOUT
 from tests.conftest import Start
-from tests.limits.running import programs
+from tests.limits.running import programs, wait_until
 from tests.support.servers import KINDS, Server
 
 
@@ -638,7 +638,9 @@ say("done")
 """
 
 
-def test_a_thread_does_not_wait_for_itself_when_others_allow_less(start: Start) -> None:
+def test_a_thread_does_not_wait_for_itself_when_others_allow_less(
+    start: Start, state_directory: Path
+) -> None:
     server = start("pyftpdlib", max_per_ip=3)
     ftplib.configure(max_per_ip=3)
     kept = [connect(server), connect(server)]
@@ -646,6 +648,7 @@ def test_a_thread_does_not_wait_for_itself_when_others_allow_less(start: Start) 
         # It names a cap of two, which counts for everybody from now on.
         small = run(SMALL, server.url)
         assert small.line() == "begins"
+        wait_until(lambda: any(state_directory.rglob("wanted-*")), 30)
         time.sleep(1.0)
         began = time.monotonic()
         kept.append(connect(server))

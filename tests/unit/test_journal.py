@@ -141,8 +141,9 @@ except ConfigError as error:
 def test_a_second_batch_is_told_at_once_that_it_is_in_use(tmp_path: Path) -> None:
     path = tmp_path / "j"
     journal = Journal(path, "t")
-    with pytest.raises(ConfigError, match="is in use by another batch"):
+    with pytest.raises(ConfigError, match="is in use by another batch") as caught:
         Journal(path, "t")
+    assert caught.value.retryable
     run = [sys.executable, "-c", OTHER, str(path)]
     said = subprocess.run(run, capture_output=True, text=True, check=True, timeout=20).stdout
     assert "is in use by another batch" in said

@@ -35,6 +35,11 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: ftppool.upload_batch([b""], URL), "files[0]"),  # type: ignore[list-item]
     (lambda: ftppool.upload_batch("one.txt", URL), "list"),
     # The type checker: wrong on purpose.
+    (
+        lambda: ftppool.upload_batch([], URL, max_connections=3),  # type: ignore[call-arg]
+        "did you mean 'max_per_ip'?",
+    ),
+    # The type checker: wrong on purpose.
     (lambda: ftppool.upload_batch(["x"], URL, max_per_host=3), "'max_per_ip'"),  # type: ignore[call-arg]
     (lambda: ftppool.upload_batch(["x"], URL, workers=0), "workers=0"),
     # The type checker: wrong on purpose.

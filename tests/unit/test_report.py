@@ -234,6 +234,23 @@ def test_a_batch_error_prints_with_the_words_of_its_parts() -> None:
 # --- to_dict -----------------------------------------------------------------------------------
 
 
+def test_a_report_is_shown_by_its_counts() -> None:
+    many = [outcome(source=f"{number}.csv") for number in range(1200)]
+    assert repr(report(*many)) == "<BatchReport ok: 1,200 uploaded; 12,000 bytes in 1.5 s>"
+    assert str(report()) == "<BatchReport ok: no files; 0 bytes in 1.5 s>"
+    bad = report(outcome(), outcome("failed"), outcome("not_attempted"), causes=(PoolTimeout("x"),))
+    counts = "1 uploaded, 1 failed, 1 not attempted"
+    assert repr(bad) == f"<BatchReport not ok: {counts}; 30 bytes in 1.5 s; PoolTimeout>"
+
+
+def test_bytes_that_came_are_those_of_downloads() -> None:
+    fetched = outcome("downloaded", sent=30, received=30)
+    found = report(fetched, outcome("failed", sent=5, received=5))
+    assert (found.bytes_sent, found.bytes_received) == (35, 35)
+    assert found.to_dict()["bytes_received"] == 35
+    assert fetched.to_dict()["received"] == 30
+
+
 def test_the_dict_is_of_version_1_and_keeps_its_keys() -> None:
     given_up = outcome("failed", error=rejected(), left_behind="in/.x.part", notes=("slow",))
     made = report(outcome(), given_up, causes=(PoolTimeout("late"),)).to_dict()
@@ -244,6 +261,7 @@ def test_the_dict_is_of_version_1_and_keeps_its_keys() -> None:
         "started": "2026-11-22T03:15:00+00:00",
         "elapsed": 1.5,
         "bytes_sent": 20,
+        "bytes_received": 0,
         "counts": {
             "uploaded": 1,
             "downloaded": 0,
@@ -291,6 +309,7 @@ def test_an_outcomes_dict_tells_everything_about_its_error() -> None:
         "left_behind": "in/.x.part",
         "notes": ["slow"],
         "local": None,
+        "received": 0,
     }
     assert type(made["status"]) is str
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import assume, example, given, strategies as st
 
+from ftppool import FTPPool
 from ftppool.errors import ConfigError
 from ftppool.target import FTPConfig, Target, check_remote_name, join
 
@@ -144,9 +145,16 @@ def test_without_a_user_ftp_logs_in_as_anonymous() -> None:
     assert Target.parse("ftp://ftp:me@h").secret() == "me"
 
 
-def test_a_user_without_password_has_an_empty_one() -> None:
-    assert Target.parse("ftp://bob@h").secret() == ""
-    assert Target.parse("sftp://ftp@h").secret() == ""
+def test_a_user_without_password_is_told_so_and_logs_in_with_no_empty_one() -> None:
+    for scheme in ("ftp", "ftps", "ftpsi"):
+        target = Target.parse(f"{scheme}://bob@h")
+        with pytest.raises(ConfigError, match=r"names a user and no password: pass password="):
+            target.secret()
+        with pytest.raises(ConfigError, match=r"names a user and no password: pass password="):
+            FTPPool(target)
+    assert Target.parse("ftp://bob:@h").secret() == ""
+    assert Target.parse("ftp://bob@h", password="").secret() == ""
+    assert Target.parse("sftp://ftp@h").secret() == ""  # there are keys and agents
 
 
 def test_user_and_password_may_be_arguments() -> None:

@@ -136,7 +136,7 @@ def look(machine: Machine, scope: Scope) -> ClientView:
     return ClientView(
         scope=scope,
         usages=tuple(usages),
-        slots=tuple(view for view in views if view.held or view.waiting or _taught(view)),
+        slots=tuple(view for view in views if view.held or view.waiting or view.taught),
         me=machine.process(os.getpid()),
         files=machine.files(),
     )
@@ -209,8 +209,3 @@ def _held_by(pid: int | None, server: str, views: Iterable[SlotView]) -> list[Re
         for record in view.held
         if pid is not None and record.pid == pid
     ]
-
-
-def _taught(view: SlotView) -> bool:
-    lessons = view.lessons
-    return bool(lessons.of_all or lessons.of_user or view.banned)

@@ -16,7 +16,6 @@ from ftppool.cli.doctor.paper import Paper
 from ftppool.cli.doctor.probe import AGAIN, CapResult, Prober, Unreachable
 from ftppool.cli.exits import Exit, code_of, one_line
 from ftppool.cli.settings import Level
-from ftppool.drivers.base import Timeouts
 from ftppool.drivers.choice import driver_of
 from ftppool.errors import AuthError, FTPPoolError, ServerBusy
 from ftppool.limits.choice import limiter_of
@@ -36,15 +35,18 @@ def run(
 ) -> tuple[Exit, list[Finding]]:
     """Probe the server; the exit code is 0 unless there was no session at all."""
     settings = connect.pool_options(options, place.target)
-    target, driver = driver_of(
+    target, make_driver = driver_of(
         connect.with_password(options, place),
-        Timeouts(connect=options.connect_timeout, io=options.io_timeout, quit=3.0),
+        connect_timeout=options.connect_timeout,
+        io_timeout=options.io_timeout,
+        quit_timeout=3.0,
         ftp=settings.get("ftp"),
         ssh=settings.get("ssh"),
         tls=settings.get("tls"),
         channels=CHANNELS,
         bucket=None,
     )
+    driver = make_driver()
     prober = Prober(target, driver, limiter_of(options.limiter), options.probe)
     _announce(target, prober.address, options.probe)
     abilities = None

@@ -5,14 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftppool.cli.doctor.client import ClientView, Usage
 from ftppool.cli.doctor.findings import Finding, exit_code
 from ftppool.cli.doctor.machine import Files, Process
 from ftppool.cli.doctor.slotview import SlotView
+from ftppool.cli.exits import one_line
 
-__all__ = ["VERSION", "client_json", "document", "files_json", "finding_json", "process_json"]
+if TYPE_CHECKING:
+    from ftppool.lessons import Lesson
+    from ftppool.limits.slotfiles import Record
+
+__all__ = [
+    "VERSION",
+    "client_json",
+    "document",
+    "files_json",
+    "finding_json",
+    "process_json",
+    "slots_json",
+]
 
 VERSION = 1
 
@@ -48,7 +61,7 @@ def client_json(view: ClientView) -> dict[str, Any]:
         "host": view.scope.name or None,
         "addresses": None if view.scope.ips is None else sorted(view.scope.ips),
         "connections": [usage_json(usage) for usage in view.usages],
-        "slots": [_slots(slots) for slots in view.slots],
+        "slots": [slots_json(slots) for slots in view.slots],
         "own_descriptors": None if view.me is None else process_json(view.me),
         "system_descriptors": files_json(view.files),
     }
@@ -85,25 +98,40 @@ def files_json(files: Files | None) -> dict[str, int] | None:
     return None if files is None else {"used": files.used, "limit": files.limit}
 
 
-def _slots(view: SlotView) -> dict[str, Any]:
+def slots_json(view: SlotView) -> dict[str, Any]:
+    """One server as ``client.slots`` has it."""
     lesson, ban = view.lessons.of_all, view.lessons.ban
     return {
         "address": view.address,
         "held": [_record(record) for record in view.held],
-        "waiting": [_record(record) for record in view.waiting],
-        "learned": None if lesson is None else {
-            "limit": lesson.limit, "words": lesson.words, "since": lesson.since,
-            "probe_at": lesson.probe_at,
-        },
+        "waiting": [_waiting(record) for record in view.waiting],
+        "learned": None if lesson is None else _lesson(lesson),
         "learned_users": {who: one.limit for who, one in view.lessons.of_user.items()},
+        "lessons_of_users": {who: _lesson(one) for who, one in view.lessons.of_user.items()},
         "banned_until": ban.until if ban is not None and view.banned else None,
-    }  # fmt: skip
+        "ban": one_line(ban.words) if ban is not None and view.banned else None,
+    }
 
 
-def _record(record: Any) -> dict[str, Any]:
+def _lesson(lesson: Lesson) -> dict[str, Any]:
+    return {
+        "limit": lesson.limit,
+        "words": lesson.words,
+        "since": lesson.since,
+        "probe_at": lesson.probe_at,
+    }
+
+
+def _waiting(record: Record) -> dict[str, Any]:
+    until = record.asked if record.state == "paused" else None
+    return {**_record(record), "refused": until is not None, "next_try": until}
+
+
+def _record(record: Record) -> dict[str, Any]:
     return {
         "pid": record.pid,
         "name": record.name,
+        "user": record.user or None,
         "cap": record.cap,
         "since": record.since if math.isfinite(record.since) else None,
     }

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from ftppool.lessons import Lessons
     from ftppool.limits.slotfiles import Record
 
-__all__ = ["SlotView", "slot_views", "split"]
+__all__ = ["WAITING", "SlotView", "slot_views", "split"]
+
+WAITING = {"wanted", "paused"}
+"""The states of a record whose process has no slot; any other is locked, whatever it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class SlotView:
     Attributes:
         address: ``"ip:port"``.
         held: Who holds slots.
-        waiting: Who waits for one.
+        waiting: Who waits for one, or until it tries again after a refusal.
         lessons: What its refusals have taught.
     """
 
@@ -36,6 +39,11 @@ class SlotView:
         """The learned cap of everybody, or None."""
         lesson = self.lessons.of_all
         return None if lesson is None else lesson.limit
+
+    @property
+    def taught(self) -> bool:
+        """True if there are lessons or a ban to tell of."""
+        return bool(self.lessons.of_all or self.lessons.of_user or self.banned)
 
     @property
     def banned(self) -> bool:
@@ -58,8 +66,8 @@ def slot_views(ips: Collection[str] | None) -> list[SlotView]:
         records = limiter.records(address)
         view = SlotView(
             address=address,
-            held=tuple(record for record in records if record.state == "held"),
-            waiting=tuple(record for record in records if record.state == "wanted"),
+            held=tuple(record for record in records if record.state not in WAITING),
+            waiting=tuple(record for record in records if record.state in WAITING),
             lessons=limiter.lessons(address),
         )
         views.append(view)

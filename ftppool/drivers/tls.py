@@ -106,9 +106,13 @@ class TLSPolicy:
         except OSError:
             reset(sock)
             raise
-        return self.context.wrap_socket(
-            sock, server_hostname=self.name, session=session, do_handshake_on_connect=False
-        )
+        try:
+            return self.context.wrap_socket(
+                sock, server_hostname=self.name, session=session, do_handshake_on_connect=False
+            )
+        except BaseException as error:
+            _close_lost(error)
+            raise
 
     def shake_hands(self, sock: ssl.SSLSocket) -> None:
         """Do the handshake, within the socket's time-out as a whole.
@@ -151,6 +155,16 @@ class TLSPolicy:
                 " of your own as tls=."
             )
         return "Ask the server's administrator, or pass an ssl.SSLContext of your own as tls=."
+
+
+def _close_lost(error: BaseException) -> None:
+    """Close what the ssl module had made of a socket when a Ctrl-C came: nobody else has it."""
+    trace = error.__traceback__
+    while trace is not None:
+        made = trace.tb_frame.f_locals.get("self")
+        if isinstance(made, ssl.SSLSocket):
+            reset(made)
+        trace = trace.tb_next
 
 
 def _says_no_tls(error: ssl.SSLError) -> bool:

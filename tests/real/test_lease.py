@@ -229,6 +229,27 @@ def test_a_broken_upload_is_reset_so_that_the_server_notices(server: Server) -> 
     assert (server.home / "part").stat().st_size < 100_000
 
 
+@pytest.mark.parametrize("kind", ["vsftpd", "vsftpd+tls"])
+def test_half_a_file_whose_error_is_forgotten_at_once_is_reset_too(start: Start, kind: str) -> None:
+    server = start(kind)
+
+    def break_off(pool: FTPPool) -> None:
+        with pool.ftp() as ftp:
+            data = ftp.transfercmd("STOR half")
+            data.sendall(b"x")
+            raise ZeroDivisionError
+
+    # A data connection that ends with its last reference says FIN, and warns: that fails the test.
+    with FTPPool(server.url, max_per_ip=1) as pool:
+        for _ in range(10):
+            with pytest.raises(ZeroDivisionError) as caught:
+                break_off(pool)
+            caught.value.__traceback__ = None
+            del caught
+        with pool.ftp() as ftp:
+            assert ftp.nlst() in (["half"], [])
+
+
 @pytest.mark.filterwarnings("ignore::ftppool.LeakWarning")
 def test_a_lease_that_is_lost_comes_back(server: Server) -> None:
     with FTPPool(server.url, max_per_ip=1, acquire_timeout=5) as pool:

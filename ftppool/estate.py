@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import ReferenceType
 
+from ftppool.hooks import bring_in
 from ftppool.leaks import Stack, tell_leak
 from ftppool.logs import log
 
@@ -55,7 +55,7 @@ class Estate:
         """
         heard = self.on_event is not None or log.hasHandlers()
         if heard:
-            importlib.import_module("ftppool.eventlog")
+            bring_in("ftppool.eventlog")
         return heard
 
     def emit(self, event: Event) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ftppool.client import Client
 from ftppool.drivers.base import Address, OpenFailed, Timeouts
-from ftppool.drivers.ftp_lease import Control
+from ftppool.drivers.control import Control
 from ftppool.drivers.ftp_raw import Caller, RawDriver, control_of, reply_of
 from ftppool.errors import ConnectError, FTPPoolError, PoolTimeout, ServerBusy, WouldDeadlock
 from ftppool.estate import Estate

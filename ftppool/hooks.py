@@ -8,15 +8,21 @@ by what he imports first, and the modules tell only us.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
+import importlib
 import logging  # noqa: F401 - its exit handler closes the log files, so it has to come after ours
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from typing import TypeVar
 
-__all__ = ["at_exit", "importing", "in_child"]
+from ftppool.bell import Bell
+
+__all__ = ["at_exit", "bring_in", "in_child", "unbroken"]
+
+T = TypeVar("T")
 
 PATIENCE = 5.0
 """Seconds for which a fork waits for an import; should it never end, the fork is still had."""
@@ -24,6 +30,7 @@ PATIENCE = 5.0
 _at_exit: list[Callable[[], object]] = []
 _in_child: list[Callable[[], object]] = []
 _importing = threading.RLock()
+_whole: set[str] = set()
 
 
 def at_exit(call: Callable[[], object]) -> None:
@@ -36,12 +43,44 @@ def in_child(call: Callable[[], object]) -> None:
     _in_child.append(call)
 
 
-def importing() -> AbstractContextManager[object]:
-    """Return the lock to import under at the first use of something: forks wait for it.
+def unbroken(load: Callable[[], T]) -> T:
+    """Do what imports modules: no Ctrl-C breaks it off, and forks wait until it is done.
 
-    A fork while another thread imports leaves the child with a module that it can never import.
+    A Ctrl-C can leave the lock of a module taken for ever (importlib takes it in Python code), and
+    a fork while another thread imports leaves the child with a module that it can never import. So
+    the main thread, where signals arrive, lets another one do it and waits on a raw lock.
     """
-    return _importing
+    if threading.current_thread() is not threading.main_thread():
+        with _importing:
+            return load()
+    done: list[T] = []
+    errors: list[BaseException] = []
+    bell = Bell()
+
+    def run() -> None:
+        try:
+            with _importing:
+                done.append(load())
+        except BaseException as error:  # noqa: BLE001 - to the caller
+            errors.append(error)
+        finally:
+            bell.ring()
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # no more threads, or the interpreter is about to exit
+        return load()
+    bell.wait(None)
+    if errors:
+        raise errors[0]
+    return done[0]
+
+
+def bring_in(name: str) -> None:
+    """Import a module in that way, if it is not there; ``import`` itself then finds it whole."""
+    if name not in _whole:
+        unbroken(lambda: importlib.import_module(name))
+        _whole.add(name)
 
 
 @atexit.register

@@ -28,6 +28,7 @@ __all__ = [
 _LONGEST = 65_536
 _LONGEST_NETRC = 1_000_000
 _CLIPPED = 200
+_LONGEST_WORDS = 500
 
 PathLike = str | os.PathLike[str]
 
@@ -213,10 +214,12 @@ def _of_keyring(service: str, user: str) -> str:
     try:
         found: str | None = keyring.get_password(service, user)
     except Exception as error:  # each backend has its own
+        import textwrap  # only for those who err
+
         words = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             "the keyring cannot be used here; without a desktop session, as under cron, take"
-            f" password_file or password_command: {words[:_CLIPPED]}"
+            f" password_file or password_command: {textwrap.shorten(words, _LONGEST_WORDS)}"
         ) from error
     if not found:
         raise ConfigError(

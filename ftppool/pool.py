@@ -201,6 +201,7 @@ class FTPPool:
             PoolTimeout, ServerBusy, ConnectError, AuthError, TLSError, WouldDeadlock, PoolClosed:
                 See :meth:`acquire`.
         """
+        hooks.bring_in("ftppool.session")
         from ftppool.session import Session
 
         with self.acquire(timeout) as lease:
@@ -302,6 +303,7 @@ class FTPPool:
         Raises:
             FTPPoolError: It did not arrive.
         """
+        hooks.bring_in("ftppool.uploads")
         _single(source, remote)
         report = self._batch(
             [(source, remote)],
@@ -333,6 +335,7 @@ class FTPPool:
             BatchError: Files did not arrive and ``check`` is true; it has the report.
             ConfigError: An argument is wrong.
         """
+        hooks.bring_in("ftppool.uploads")
         from ftppool.uploads import UploadBatchOptions
 
         check_known(options, UploadBatchOptions)
@@ -355,6 +358,7 @@ class FTPPool:
         Raises:
             FTPPoolError: It did not arrive.
         """
+        hooks.bring_in("ftppool.downloads")
         from ftppool.downloads import DownloadBatchOptions, DownloadOptions
         from ftppool.transfer.download import destination_of
 
@@ -398,6 +402,7 @@ class FTPPool:
             BatchError: Files did not arrive and ``check`` is true; it has the report.
             ConfigError: An argument is wrong.
         """
+        hooks.bring_in("ftppool.downloads")
         from ftppool.downloads import DownloadBatchOptions
 
         check_known(options, DownloadBatchOptions)
@@ -417,6 +422,7 @@ class FTPPool:
             from ftppool.stats import total
 
             return total(found)
+        hooks.bring_in("ftppool.stats")
         from ftppool.stats import PoolStats
 
         return PoolStats(
@@ -453,13 +459,14 @@ class FTPPool:
         Returns:
             What was ended how; a second call has nothing to do and says so.
         """
+        hooks.bring_in("ftppool.stats")
+        from ftppool.stats import CloseReport
+
         limit = self._or_default(timeout, self._close_timeout)
         started = time.monotonic()
         with self._lock:
             self._closed = self._closed or "this pool is closed; make a new one"
         self._estate.settled = True
-        from ftppool.stats import CloseReport
-
         reports = [
             gate.close(client, max(0.0, started + limit - time.monotonic()))
             for gate, client in self._known()
@@ -525,17 +532,20 @@ class FTPPool:
         """
         means = self._means
         if means is None:
-            with hooks.importing():
-                import ftppool.gate  # noqa: F401
-                from ftppool.route import route_of
-
-                driver = self._make_driver()
-                name = self._limiter
-                limiter = limiter_of(name) if isinstance(name, str) else name
-            made = _Means(driver, limiter, route_of(self._target, driver))
+            made = hooks.unbroken(self._make_means)
             with self._lock:
                 means = self._means = self._means or made  # those of who came first, for all
         return means
+
+    def _make_means(self) -> _Means:
+        import ftppool.gate  # noqa: F401 - with all that its threads run
+        from ftppool.route import route_of
+
+        driver = self._make_driver()
+        limiter = self._limiter
+        if isinstance(limiter, str):
+            limiter = limiter_of(limiter)
+        return _Means(driver, limiter, route_of(self._target, driver))
 
     def _look_for_one(
         self, timeout: float, threads: tuple[Hashable, ...], cancel: Cancel | None
@@ -635,6 +645,7 @@ class FTPPool:
         job = _single(source, path)
         if job.error is not None:
             raise job.error
+        hooks.bring_in("ftppool.transfer.upload")
         from ftppool.transfer.directories import Directories
         from ftppool.transfer.options import Shared, UploadOptions
         from ftppool.transfer.upload import Upload

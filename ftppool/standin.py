@@ -15,7 +15,7 @@ from ftplib import Error, error_temp
 from typing import Any, cast
 
 from ftppool.drivers.base import Timeouts
-from ftppool.drivers.ftp_lease import Control, DataSocket
+from ftppool.drivers.control import Control, DataSocket
 from ftppool.drivers.replies import ReplyReader
 from ftppool.errors import ConfigError, FTPPoolError
 from ftppool.held import Dial, Held, in_ftplibs_words

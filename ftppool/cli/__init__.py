@@ -5,12 +5,21 @@ Each command is imported only when it is asked for, so that ``--version`` and ``
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
 from ftppool.cli import args as arguments
-from ftppool.cli.exits import Exit, Terminated, UsageError, ended_by, ended_by_signals, one_line
+from ftppool.cli.exits import (
+    Exit,
+    Terminated,
+    UsageError,
+    abandon,
+    ended_by,
+    ended_by_signals,
+    one_line,
+)
 from ftppool.cli.settings import strangers
 
 __all__ = ["main"]
@@ -29,12 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _guarded(argv)
         finally:
-            # Here and not at the interpreter's exit, where a closed pipe can no longer be caught.
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            _flush()  # for --help, too
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon(sys.stdout)
         return Exit.FAILED
+    except OSError as error:
+        return _unwritten(error, json=False)
+    finally:
+        if sys.stderr is not None:
+            try:
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                abandon(sys.stderr)  # the interpreter would make an exit code of its own of it
+
+
+def _flush() -> None:
+    """Write what waits, and not at the interpreter's exit, where no error can be caught."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _guarded(argv: Sequence[str] | None) -> int:
@@ -58,7 +79,9 @@ def _run(argv: Sequence[str] | None, options: arguments.Options) -> int:
     if not getattr(options, "quiet", False):
         for words in strangers(options, os.environ):
             _say(words, Exit.OK, "warning", json=_as_json(options))
-    return arguments.runner(options.command)(options)
+    code = arguments.runner(options.command)(options)
+    _flush()
+    return code
 
 
 def _report(options: arguments.Options, error: BaseException) -> None:
@@ -84,6 +107,8 @@ def _failure(error: Exception, *, json: bool) -> int:
         return _say(in_flags(error), code_of([error]), json=json)
     if isinstance(error, BrokenPipeError):
         raise error  # whoever read our output has gone: for main()
+    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+        return _unwritten(error, json=json)
     if isinstance(error, OSError):
         return _say(one_line(error), Exit.FAILED, json=json)
     import traceback
@@ -104,8 +129,10 @@ def _say(sentence: str, code: Exit, level: str = "error", *, json: bool = False)
     return code
 
 
-def _abandon_stdout() -> None:
-    """Let the interpreter's own flush at exit go nowhere, instead of failing once more."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What writing to a file may fail of; files of ours have a name in their errors."""
+
+
+def _unwritten(error: OSError, *, json: bool) -> Exit:
+    abandon(sys.stdout)
+    return _say(f"stdout cannot be written: {error.strerror}", Exit.FAILED, json=json)

@@ -18,6 +18,7 @@ from ftppool.cli.args import Options
 from ftppool.cli.credentials import Source, source_of
 from ftppool.cli.exits import Exit, one_line
 from ftppool.cli.voice import Voice, logged
+from ftppool.drivers.tls import shown_certificate
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.events import Event, SessionOpened
 from ftppool.pool import FTPPool
@@ -136,8 +137,8 @@ def _tls(sock: ssl.SSLSocket) -> Facts:
     certificate = sock.getpeercert(binary_form=True)
     if certificate is not None:
         found["fingerprint"] = hashlib.sha256(certificate).hexdigest()
-    # Only of a certificate that was verified by its authority; a pinned one has no words here.
-    until = (sock.getpeercert() or {}).get("notAfter")
+    facts = sock.getpeercert() or shown_certificate(sock)[1]  # the first is empty if it is pinned
+    until = facts.get("notAfter")
     if isinstance(until, str):
         end = ssl.cert_time_to_seconds(until)
         found["valid_until"] = datetime.fromtimestamp(end, UTC).isoformat()
@@ -251,7 +252,8 @@ def _show_tls(tls: Facts) -> None:
         return
     _line("TLS", f"{tls['version']}, {tls['cipher']}")
     if "valid_until" in tls:
-        _line("certificate", f"valid until {tls['valid_until'][:10]} ({tls['days_left']} days)")
+        left = f"{tls['days_left']} days" if tls["days_left"] >= 0 else "it has expired"
+        _line("certificate", f"valid until {tls['valid_until'][:10]} ({left})")
     _line("SHA-256", tls.get("fingerprint"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ftppool.cli.args import Options
 from ftppool.cli.exits import Exit, one_line
@@ -34,7 +35,8 @@ def put(
 ) -> int:
     """Say what would be uploaded; connects to nothing, and refuses what the run would refuse."""
     teller = _Teller(options)
-    FTPPool(target, max_per_ip=options.max_per_ip, **pool).close()
+    nobody = replace(target, password="")  # no password is asked for that would not be used
+    FTPPool(nobody, max_per_ip=options.max_per_ip, **pool).close()
     check_uploads(how)
     reader = Inputs("", include=options.include, exclude=options.exclude)
     for item in reader.read(sources):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from typing import TextIO
 
 from ftppool.signals import Terminated, exit_on
 from ftppool.words import printable
@@ -16,6 +18,7 @@ __all__ = [
     "Exit",
     "Terminated",
     "UsageError",
+    "abandon",
     "code_of",
     "ended_by",
     "ended_by_signals",
@@ -103,6 +106,14 @@ def _code(error: Exception) -> Exit:
     return Exit.CONFIG if setting else Exit.FAILED
 
 
+def abandon(stream: TextIO) -> None:
+    """Let what waits in a stream that cannot be written go nowhere, instead of failing again."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
 def one_line(error: object) -> str:
     """Give the words of an error in one line that every terminal and log can show.
 
@@ -127,11 +138,12 @@ _FLAGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"; for one older than 1\.2 pass an ssl\.SSLContext of your own as tls=", ""),
     (r", or pass (?:an ssl\.SSLContext of your own as tls=|config_file=None)", ""),
     (r"SSHConfig: the key file", "--identity: the key file"),
-    (r"SSHConfig: with a fingerprint (.*): drop one", r"with --fingerprint \1: drop --accept-new"),
+    (r"SSHConfig: with a fingerprint (.*): drop one",
+     r"with --fingerprint \1 (--accept-new): drop one"),
     (r"TLSConfig: a client_key needs its client_certificate", "--client-key needs its"
      " --client-certificate"),
-    (r"\b(?:SSHConfig: |TLSConfig: |FTPConfig: |)(ca_file|client_certificate|encoding|fingerprint"
-     r"|proxy_jump)(?:=|: | )(?=['\"])", _flag_of),
+    (r"\bTLSConfig: (ca_file|client_certificate): ", _flag_of),
+    (r"(?:\b[A-Z]{3}Config: )?\b(encoding|fingerprint|proxy_jump)(?:=|: | )(?=')", _flag_of),
     (r"\b(?:SSH|TLS|FTP)Config: ", ""),
 )  # fmt: skip
 

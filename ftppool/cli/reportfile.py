@@ -15,6 +15,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TextIO
 
+from ftppool.cli.exits import abandon
 from ftppool.errors import ConfigError
 from ftppool.events import Event, FileDone, FileProgress
 from ftppool.report import BatchReport, Outcome
@@ -131,10 +132,14 @@ class JsonLines:
             self._stream.write(json.dumps(content) + "\n")
             self._stream.flush()
         except BrokenPipeError:
-            self._stream = None
+            self._give_up(self._stream)
         except (OSError, ValueError) as error:
-            self._stream = None
+            self._give_up(self._stream)
             self.lost = f"--json: stdout cannot be written: {getattr(error, 'strerror', error)}"
+
+    def _give_up(self, stream: TextIO) -> None:
+        self._stream = None
+        abandon(stream)
 
 
 def _value(value: object) -> object:

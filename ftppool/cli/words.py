@@ -32,8 +32,8 @@ exit codes:
   75   only passing failures, or another run has the lock or the journal: run
        it again
   77   the login was refused, or the certificate or host key is not trusted
-  78   a setting is wrong, the URL's scheme is not what the server speaks, or the
-       journal cannot be written
+  78   a setting is wrong, the URL's scheme is not what the server speaks, or
+       the journal cannot be written
   130  Ctrl-C, 143 SIGTERM, 129 SIGHUP: the sessions were ended first
   Of several failures the one counts that comes first in 77, 78, 1, 10, 75.
 """

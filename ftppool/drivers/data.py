@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from ftppool.bucket import Bucket
-from ftppool.drivers.ftp_lease import DataSocket
+from ftppool.drivers.control import DataSocket
 from ftppool.errors import TransferError
 from ftppool.sources import LocalFile
 

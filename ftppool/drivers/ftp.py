@@ -22,8 +22,9 @@ from ftppool.drivers.base import (
     tune,
     wait_for,
 )
+from ftppool.drivers.control import Control
 from ftppool.drivers.ftp_files import FTPFiles
-from ftppool.drivers.ftp_lease import Control, LeasedFTP, leased_class
+from ftppool.drivers.ftp_lease import LeasedFTP, leased_class
 from ftppool.drivers.ftps_lease import LeasedFTPTLS
 from ftppool.drivers.known import known_at
 from ftppool.drivers.replies import ReplyReader

@@ -24,8 +24,9 @@ from typing import Protocol
 
 from ftppool.bucket import Bucket
 from ftppool.drivers.base import reset
+from ftppool.drivers.control import Control, DataSocket
 from ftppool.drivers.data import Flow, ready
-from ftppool.drivers.ftp_lease import Control, DataSocket, LeasedFTP
+from ftppool.drivers.ftp_lease import LeasedFTP
 from ftppool.drivers.replies import parse_epsv, parse_number, parse_pasv
 from ftppool.drivers.steps import NotGrouped, Start, Tail
 from ftppool.errors import FTPPoolError, VerifyError

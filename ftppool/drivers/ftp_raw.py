@@ -7,8 +7,8 @@ import socket
 from typing import Protocol
 
 from ftppool.drivers.base import Address, OpenFailed, Timeouts, Watch, Wire, drop
+from ftppool.drivers.control import Control
 from ftppool.drivers.ftp import FTPDriver, FTPWire, _reply as reply_of
-from ftppool.drivers.ftp_lease import Control
 from ftppool.refusals import Phase
 from ftppool.target import FTPConfig, Target
 from ftppool.typed import override

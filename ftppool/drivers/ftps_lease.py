@@ -8,7 +8,8 @@ import ssl
 from typing import Any
 
 from ftppool.drivers.base import reset, wait_for
-from ftppool.drivers.ftp_lease import Control, LeasedFTP
+from ftppool.drivers.control import Control
+from ftppool.drivers.ftp_lease import LeasedFTP
 from ftppool.drivers.tls import TLSState
 from ftppool.errors import ConfigError
 from ftppool.typed import override

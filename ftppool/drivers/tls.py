@@ -18,7 +18,14 @@ from ftppool.target import Target
 from ftppool.tlsconfig import TLSConfig
 from ftppool.words import legible
 
-__all__ = ["TLSPolicy", "TLSState", "clear_text", "is_verdict", "says_nothing"]
+__all__ = [
+    "TLSPolicy",
+    "TLSState",
+    "clear_text",
+    "is_verdict",
+    "says_nothing",
+    "shown_certificate",
+]
 
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
@@ -99,9 +106,13 @@ class TLSPolicy:
         except OSError:
             reset(sock)
             raise
-        return self.context.wrap_socket(
-            sock, server_hostname=self.name, session=session, do_handshake_on_connect=False
-        )
+        try:
+            return self.context.wrap_socket(
+                sock, server_hostname=self.name, session=session, do_handshake_on_connect=False
+            )
+        except BaseException as error:
+            _close_lost(error)
+            raise
 
     def shake_hands(self, sock: ssl.SSLSocket) -> None:
         """Do the handshake, within the socket's time-out as a whole.
@@ -146,6 +157,16 @@ class TLSPolicy:
         return "Ask the server's administrator, or pass an ssl.SSLContext of your own as tls=."
 
 
+def _close_lost(error: BaseException) -> None:
+    """Close what the ssl module had made of a socket when a Ctrl-C came: nobody else has it."""
+    trace = error.__traceback__
+    while trace is not None:
+        made = trace.tb_frame.f_locals.get("self")
+        if isinstance(made, ssl.SSLSocket):
+            reset(made)
+        trace = trace.tb_next
+
+
 def _says_no_tls(error: ssl.SSLError) -> bool:
     return (error.reason or str(error)).upper().replace(" ", "_") in _NOT_TLS
 
@@ -185,7 +206,7 @@ def _reading(
 ) -> _T:
     """Say in one sentence what is wrong with a file."""
     file = None if path is None else os.fspath(path)
-    whose = f"TLSConfig: {what}={file!r}" + " (or its key)" * (what != "ca_file")
+    whose = f"TLSConfig: {what}: {file}" + " (or its key)" * (what != "ca_file")
     try:
         return load(file)
     except ssl.SSLError as error:
@@ -195,15 +216,25 @@ def _reading(
         raise ConfigError(f"{whose} cannot be read: {error.strerror}") from error
 
 
-def _certificate(sock: socket.socket | None) -> tuple[str, str]:
-    """Fingerprint and description of the certificate that the peer showed, trusted or not."""
+def shown_certificate(sock: socket.socket | None) -> tuple[str, dict[str, Any]]:
+    """SHA-256 and facts of the certificate that the peer showed, trusted or not; "" if unknown.
+
+    The facts are as those of ``getpeercert()``, which tells none of a certificate that it has not
+    verified, a pinned one among them, and refuses to tell any after a failed handshake.
+    """
     try:
-        # After a failed handshake getpeercert() refuses to tell. This call does not; it is public
-        # since 3.13, but without the parsed facts, and only messages depend on it.
+        # Public since 3.13, but without the parsed facts, and only messages depend on it.
         chain: list[Any] = getattr(sock, "_sslobj").get_unverified_chain()  # noqa: B009 - private
         digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())).hexdigest()
-        facts = chain[0].get_info()
+        return digest, chain[0].get_info()
     except (AttributeError, TypeError, ValueError, IndexError, OSError):
+        return "", {}
+
+
+def _certificate(sock: socket.socket | None) -> tuple[str, str]:
+    """Fingerprint and description of the certificate that the peer showed, trusted or not."""
+    digest, facts = shown_certificate(sock)
+    if not digest:
         return "…", "What the server showed is not known."
     names = ", ".join(str(value) for _, value in facts.get("subjectAltName", ())) or "no names"
     if len(names) > LONGEST_NAMES:

@@ -12,7 +12,8 @@ OLD_NAME = "{name}.{token}.old"
 
 def explain(error: RemoteRejected, words: str) -> None:
     """Say behind the server's words what can be done."""
-    error.args = (f"{error.args[0]}; {words}", *error.args[1:])
+    said = str(error.args[0]).rstrip(". ")  # most servers end their sentence with a full stop
+    error.args = (f"{said}; {words}", *error.args[1:])
 
 
 def exists(files: FileOps, path: str) -> bool:

@@ -60,7 +60,9 @@ def environment(**changes: str) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name == "FTPPOOL_STATE_DIR"
-        or (not name.startswith("FTPPOOL_") and name not in {"NO_COLOR", "TERM"})
+        or (
+            not name.startswith("FTPPOOL_") and name not in {"NO_COLOR", "TERM", "PYTHONUNBUFFERED"}
+        )
     }
     return kept | {"PYTHONWARNINGS": "error", "TERM": "xterm"} | changes
 

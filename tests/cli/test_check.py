@@ -81,6 +81,21 @@ def test_it_shows_what_refusals_have_taught(start: Start) -> None:
     assert "everybody: 1, since " in run("check", server.url).out
 
 
+def test_a_certificate_that_is_only_pinned_shows_its_end_too(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("vsftpd+tls")
+    whole = found(server)["tls"]
+    monkeypatch.delenv("SSL_CERT_FILE")
+    ran = run("check", "--json", "--fingerprint", whole["fingerprint"], server.url)
+    assert ran.code == 0, ran
+    pinned = json.loads(ran.out)["tls"]
+    assert pinned["valid_until"] == whole["valid_until"]
+    assert pinned["days_left"] > 0
+    shown = run("check", "--fingerprint", whole["fingerprint"], server.url).out
+    assert f"certificate  valid until {whole['valid_until'][:10]} (" in shown
+
+
 def test_a_certificate_that_is_not_trusted_is_77(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

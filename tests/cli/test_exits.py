@@ -306,6 +306,23 @@ def test_a_signal_ends_a_download_politely(
     assert content["counts"]["downloaded"] >= 1
 
 
+def test_a_full_disk_behind_stdout_is_one_sentence_and_1(ftp: Server, tmp_path: Path) -> None:
+    (ftp.home / "one.txt").touch()
+    commands: tuple[tuple[str | Path, ...], ...] = (
+        ("ls", ftp.url), ("ls", "-0", ftp.url), ("check", ftp.url), ("slots",), ("slots", "--json"),
+        ("config", "show"), ("--version",), ("put", "--help"), ("completion", "bash"),
+        ("put", "--dry-run", make(tmp_path / "out", 1), ftp.url),
+    )  # fmt: skip
+    for command in commands:
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "ftppool", *map(str, command)], stdout=full,
+                stderr=subprocess.PIPE, text=True, env=environment(), check=False, timeout=60,
+            )  # fmt: skip
+        assert done.returncode == 1, command
+        assert done.stderr == "ftppool: stdout cannot be written: No space left on device\n"
+
+
 def test_each_code_is_in_the_help() -> None:
     for command in ("put", "get", "ls", "check"):
         ran = run(command, "--help")
@@ -373,14 +390,14 @@ def test_a_setting_of_ssh_or_tls_that_is_wrong_names_its_flag(start: Start, tmp_
         (["--identity", "/no/key"], 78, "--identity: the key file /no/key does not exist."),
         (["--fingerprint", "abc"], 78, "--fingerprint 'abc' must look like 'SHA256:'"),
         (["--proxy-jump", "a@:1"], 78, "--proxy-jump 'a@:1' must look like"),
-        (["--fingerprint", f"SHA256:{43 * 'a'}", "--accept-new"], 78, "drop --accept-new"),
+        (["--fingerprint", f"SHA256:{43 * 'a'}", "--accept-new"], 78, "(--accept-new): drop one"),
     ):
         said = one_complaint(run("ls", *args, sshd.url), code)
         assert words in said
         assert "SSHConfig" not in said
     for args, words in (
-        (["--ca-file", "/no"], "--ca-file '/no' cannot be read: No such file"),
-        (["--client-certificate", "/no"], "--client-certificate '/no' (or its key) cannot be read"),
+        (["--ca-file", "/no"], "--ca-file /no cannot be read: No such file"),
+        (["--client-certificate", "/no"], "--client-certificate /no (or its key) cannot be read"),
         (["--client-key", "/no"], "--client-key needs its --client-certificate"),
         (["--fingerprint", "abc"], "--fingerprint 'abc': write the certificate's SHA-256"),
         (["--encoding", "nono"], "--encoding 'nono' is unknown"),

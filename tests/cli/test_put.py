@@ -138,8 +138,10 @@ def test_a_refused_login_is_77_and_says_where_a_password_goes(ftp: Server, tmp_p
     assert "530 Authentication failed." in words
     assert "not-this-one" not in words
     assert "no password was given" not in words
-    words = one_complaint(run("put", files, url(ftp)), 77)
+    anonymous = f"ftp://{ftp.host}:{ftp.port}/"  # others need one before anything is sent
+    words = one_complaint(run("put", files, anonymous), 77)
     assert "no password was given; set FTPPOOL_PASSWORD" in words
+    assert "there is no password for" in one_complaint(run("put", files, url(ftp)), 78)
 
 
 def test_a_wrong_setting_is_one_sentence_and_78(tmp_path: Path) -> None:

@@ -348,7 +348,8 @@ def test_a_file_is_in_the_way_of_a_directory_and_the_error_says_so(
     files = make(tmp_path / "out", 1)
     (ftp.home / "out").touch()
     words = one_complaint(run("put", files, url(ftp), env=secret(ftp)), 1)
-    assert "a file has the name of this directory: move it away" in words
+    assert "; a file has the name of this directory: move it away" in words
+    assert ".;" not in words
     (ftp.home / "0000.txt").mkdir()
     words = one_complaint(run("put", files / "0000.txt", url(ftp), env=secret(ftp)), 1)
     assert "a directory has this name: move it" in words

@@ -96,6 +96,7 @@ def test_a_keyring_is_asked_and_its_absence_is_one_sentence(ftp: Server, tmp_pat
     nobody = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring", "PYTHONWARNINGS": ""}
     said = one_complaint(check(ftp, "--keyring", "ftp", env=nobody), 78)
     assert "without a desktop session, as under cron" in said
+    assert said.rstrip().endswith("for details.")  # keyring's own words, to their end
 
 
 def test_what_is_open_to_others_is_refused(ftp: Server, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -70,6 +71,12 @@ def test_it_says_what_it_will_do_before_it_connects(start: Start) -> None:
     assert "makes and removes a few files named ftppool-doctor" in ran.err
     assert " in inbox" in ran.err
     assert server.wait_idle().peak <= 3
+
+
+def test_it_says_in_words_how_the_server_s_clock_is_set(start: Start) -> None:
+    ran = run("doctor", "--probe", start("vsftpd", max_per_ip=3).url)
+    assert ran.code == 0
+    assert re.search(r"server's clock +(as ours, to the|\d+ s (ahead of|behind) ours)", ran.out)
 
 
 def test_within_the_budget_nothing_is_refused(start: Start) -> None:

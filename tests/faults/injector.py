@@ -10,6 +10,7 @@ from __future__ import annotations
 import ftplib
 import os.path
 import socket
+import ssl
 import sys
 import threading
 from collections import Counter
@@ -20,7 +21,7 @@ from typing import Any, Self
 import ftppool
 
 OURS = os.path.dirname(os.path.abspath(ftppool.__file__)) + os.sep
-CALLERS = (OURS, ftplib.__file__, socket.__file__)
+CALLERS = (OURS, ftplib.__file__, socket.__file__, ssl.__file__)
 STEPS = {
     "_connect": "connect",
     "greet": "greeting",
@@ -37,6 +38,8 @@ STEPS = {
     "do": "thread start",
     "wait": "bell",
     "ring": "bell",
+    "shake_hands": "handshake",
+    "unwrap": "TLS end",
     "ask": "resolver",
     "_resolve": "resolver",
     "cut": "cut",
@@ -64,6 +67,11 @@ class Site:
     def row(self) -> str:
         """Its row in the table."""
         return f"{self.step}: {self.call}"
+
+    @property
+    def of_tls(self) -> bool:
+        """True if OpenSSL is called, and not the kernel."""
+        return self.call.startswith("TLS ")
 
 
 class Injector:
@@ -126,7 +134,15 @@ class Injector:
             if self._countdown != 0 or self._error is None:
                 return
             self.fired += 1
-        raise self._error("injected")
+        raise _made(self._error)
+
+
+def _made(kind: type[BaseException]) -> BaseException:
+    if not issubclass(kind, ssl.SSLError):
+        return kind("injected")
+    error = kind(1, "injected")  # as OpenSSL makes them
+    error.reason, error.library = "INJECTED", "SSL"
+    return error
 
 
 def _name_in_c(function: Any) -> str:
@@ -134,6 +150,8 @@ def _name_in_c(function: Any) -> str:
     if isinstance(owner, socket.socket) or type(owner).__name__ in {"lock", "poll"}:
         name = str(function.__name__)
         return "" if name in HARMLESS else name
+    if type(owner).__name__ == "_SSLSocket" or isinstance(owner, ssl.SSLContext):
+        return f"TLS {function.__name__}"
     return ""
 
 

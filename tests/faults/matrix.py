@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import ssl
 import threading
 import time
 import warnings
@@ -59,6 +60,23 @@ USER_CALLS = {
     "user: source open()",
     "user: source read()",
 }
+TLS_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    ssl.SSLError,
+    ssl.SSLEOFError,
+    MemoryError,
+    KeyboardInterrupt,
+)
+TLS_CALLS = {
+    "handshake: TLS do_handshake",
+    "login: TLS read",
+    "login: TLS write",
+    "look: TLS read",
+    "QUIT: TLS write",
+    "TLS end: TLS shutdown",
+    "transfer: TLS write",
+}
 CAPACITY = 2
 SURVEYS = 4
 TRIES = 8
@@ -72,6 +90,8 @@ class Matrix:
     failures: list[str] = field(default_factory=list)
     rows: set[str] = field(default_factory=set)
     elapsed: float = 0.0
+    errors: tuple[type[BaseException], ...] = ERRORS
+    needed: frozenset[str] = frozenset(STEPS | USER_CALLS)
 
     def add(self, other: Matrix) -> None:
         """Take in what another process tried."""
@@ -86,11 +106,11 @@ class Matrix:
         empty = [
             f"{row} x {error.__name__}"
             for row in sorted(self.rows)
-            for error in ERRORS
+            for error in self.errors
             if not self.tried.get((row, error.__name__))
         ]
         steps = {row.partition(": ")[0] for row in self.rows}
-        return empty + sorted(STEPS - steps) + sorted(USER_CALLS - self.rows)
+        return empty + sorted(self.needed - steps - self.rows)
 
     def complaints(self) -> list[str]:
         """What must not be."""
@@ -98,7 +118,7 @@ class Matrix:
 
     def table(self) -> str:
         """Call x exception: how many places were tried."""
-        names = [error.__name__ for error in ERRORS]
+        names = [error.__name__ for error in self.errors]
         width = max(map(len, self.rows), default=0) + 1
         lines = [" " * width + " ".join(f"{name:>{len(name)}}" for name in names)]
         for row in sorted(self.rows):
@@ -197,6 +217,12 @@ def plan(bench: Bench, *, every: bool) -> list[Fault]:
                 occurrences: Iterable[int] = range(1, count + 1) if every else (1,)
                 faults += [(name, site, n, error) for n in occurrences for error in ERRORS]
     return faults
+
+
+def plan_of_tls(bench: Bench) -> list[Fault]:
+    """What the kernel does not know of: each line's first call of OpenSSL."""
+    sites = sorted(site for site in bench.survey("work") if site.of_tls)
+    return [("work", site, 1, error) for site in sites for error in TLS_ERRORS]
 
 
 def fill(bench: Bench, faults: Sequence[Fault], *, seconds: float) -> Matrix:

@@ -33,7 +33,7 @@ class Given:
 
     def pool(self, url: str) -> FTPPool:
         head, _, host = url.rpartition("@")
-        user = head.removeprefix("ftp://").partition(":")[0]
+        scheme, _, user = head.rpartition(":")[0].partition("://")
         password = head.rpartition(":")[2]
 
         def secret() -> str:
@@ -44,7 +44,7 @@ class Given:
             self.injector.point("user", "on_event()")
 
         return FTPPool(
-            f"ftp://{host}",
+            f"{scheme}://{host}",
             user=user,
             password=secret,
             on_event=on_event,

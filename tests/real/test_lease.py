@@ -49,7 +49,7 @@ def test_raw_ftplib_calls_work_unchanged(server: Server) -> None:
 def test_what_is_lent_shows_where_it_is_and_no_password(server: Server) -> None:
     with FTPPool(server.url, max_per_ip=1) as pool:
         with pool.ftp() as ftp:
-            name = "LeasedFTPTLS" if server.kind.endswith("+tls") else "LeasedFTP"
+            name = "LeasedFTPTLS" if server.scheme == "ftps" else "LeasedFTP"
             assert repr(ftp) == f"<{name} {server.user}@{server.host}:{server.port}>"
         assert repr(ftp) == f"<{name}: given back>"
         where = f"<Session {server.scheme}://{server.user}@{server.host}:{server.port}"
@@ -227,6 +227,27 @@ def test_a_broken_upload_is_reset_so_that_the_server_notices(server: Server) -> 
         with pool.ftp() as ftp:
             ftp.voidcmd("NOOP")
     assert (server.home / "part").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("kind", ["vsftpd", "vsftpd+tls"])
+def test_half_a_file_whose_error_is_forgotten_at_once_is_reset_too(start: Start, kind: str) -> None:
+    server = start(kind)
+
+    def break_off(pool: FTPPool) -> None:
+        with pool.ftp() as ftp:
+            data = ftp.transfercmd("STOR half")
+            data.sendall(b"x")
+            raise ZeroDivisionError
+
+    # A data connection that ends with its last reference says FIN, and warns: that fails the test.
+    with FTPPool(server.url, max_per_ip=1) as pool:
+        for _ in range(10):
+            with pytest.raises(ZeroDivisionError) as caught:
+                break_off(pool)
+            caught.value.__traceback__ = None
+            del caught
+        with pool.ftp() as ftp:
+            assert ftp.nlst() in (["half"], [])
 
 
 @pytest.mark.filterwarnings("ignore::ftppool.LeakWarning")

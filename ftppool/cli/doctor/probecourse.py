@@ -233,11 +233,19 @@ def _write(paper: Paper, result: CapResult, found: Abilities) -> None:
         ("writable", _yes(found.writable, found.notes.get("writable", ""))),
         ("rename over a file", _yes(found.overwrites, found.notes.get("overwrites", ""))),
         ("commands together", _yes(found.groups, found.notes.get("groups", ""))),
-        ("clock", "" if found.clock is None else f"{found.clock:+.1f} s"),
+        ("server's clock", _clock(found.clock)),
         ("times of files", {None: "", "": "cannot be set"}.get(found.dates, found.dates or "")),
         ("channels", "" if found.channels is None else str(found.channels)),
     ]
     paper.table(("WHAT", "FOUND"), [row for row in rows if row[1]])
+
+
+def _clock(ahead: float | None) -> str:
+    if ahead is None:
+        return ""
+    if abs(ahead) < 2:  # servers tell whole seconds
+        return "as ours, to the second"
+    return f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"
 
 
 def _yes(found: bool | None, words: str) -> str:

@@ -126,10 +126,13 @@ class Crew:
         self._ring()
 
     def hire(self) -> None:
-        """Start workers while there is work for more."""
-        wanted = 0 if self.stopped else min(len(self.backlog), self._count)
-        alive = sum(worker.alive for worker in self._workers) if wanted else 0
-        while wanted and alive < self._count:
+        """Start workers while there is work for more than those who wait for a session."""
+        if self.stopped or not len(self.backlog):
+            return
+        working = [worker for worker in self._workers if worker.alive]
+        alive, coming = len(working), sum(not worker.session.has_session for worker in working)
+        wanted = min(len(self.backlog) - coming, self._count)
+        while wanted > 0 and alive < self._count:
             try:
                 self._hire_one()
             except RuntimeError:  # the system has no more threads

@@ -41,6 +41,8 @@ from ftppool.slots import Place, Slot, State, Tenant, Waiter
 T = TypeVar("T")
 PACKAGE = os.path.dirname(os.path.abspath(ftppool.__file__))
 THREADS = range(7)
+NOTES = {"_stuck", "_unsettled", "busy"}
+"""What a pump of the ledger notes for the events that need none."""
 LATEST = 0.03
 """Seconds: a borrower's `now` may be that old when he has the lock at last."""
 
@@ -129,7 +131,7 @@ def snapshot(ledger: Ledger, *, notes: bool = True) -> tuple[object, ...]:
     plain = {
         name: list(value) if isinstance(value, Iterable) else value
         for name, value in vars(ledger).items()
-        if notes or name not in {"_stuck", "_unsettled", "busy"}
+        if notes or name not in NOTES
     }
     return slots, waiters, terms, plain
 
@@ -798,9 +800,14 @@ class World:
         assert not idle or len(living) <= self.allowed()
 
     def check_that_a_second_pump_changes_nothing(self) -> None:
-        """Nor does one at any time before the next deadline: who sleeps until it misses nothing."""
+        """Nor does one at any time before the next deadline: who sleeps until it misses nothing.
+
+        It leaves no note in the ledger: those of the last event must serve the next one, and none
+        may come from a later time.
+        """
         if self.stale:
             return
+        notes = {name: getattr(self.ledger, name) for name in NOTES}
         jobs = [slot for slot in self.ledger.slots if slot.state in {State.OPENING, State.CLOSING}]
         assert self.ledger.busy or all(slot.claimed for slot in jobs)
         before = snapshot(self.ledger, notes=False)
@@ -813,6 +820,8 @@ class World:
         assert deadline is None or deadline > self.now
         self.ledger.pump(self.now + 50.0 if deadline is None else (self.now + deadline) / 2)
         assert snapshot(self.ledger, notes=False) == before
+        for name, value in notes.items():
+            setattr(self.ledger, name, value)
 
     def check_the_counts(self) -> None:
         ledger = self.ledger

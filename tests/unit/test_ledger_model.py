@@ -1139,6 +1139,50 @@ def test_until_a_password_is_known_to_be_right_one_connection_at_a_time_tries_it
     world.finish()
 
 
+def two_in_use_beyond_a_lesson_of_one(probe_in: float) -> World:
+    """Threads "one" and "two" hold sessions of the first of two pools; then one was allowed."""
+    world = World(1)
+    tenant = world.pool(3)
+    world.pool(3)
+    for thread in ("one", "two"):
+        world.enter(tenant, thread)
+        world.work()
+    world.do("taught", None, 1, world.now + probe_in)
+    world.check_all()
+    return world
+
+
+@pytest.mark.parametrize("probe_in", [0.0, 300.0])
+def test_who_holds_one_of_more_than_a_lesson_allows_is_not_told_before_the_others_wait_too(
+    probe_in: float,
+) -> None:
+    world = two_in_use_beyond_a_lesson_of_one(probe_in)
+    waiter = world.enter(world.tenants[1], "one")
+    world.check_all()
+    assert not world.torn, "what thread two gives back may be of use"
+    world.give_back(*world.held[1])
+    world.work()
+    world.check_all()
+    if probe_in:
+        assert deadlocked(world.ledger, waiter, world.now), "only his own is left"
+        world.leave(waiter)
+    assert len(world.held) == (1 if probe_in else 2), "the probe was his"
+    world.finish()
+
+
+def test_a_look_at_a_later_time_leaves_no_note_of_what_may_be_handed_on() -> None:
+    """In 50 seconds, which the check looks ahead, the address may have room for both."""
+    world = two_in_use_beyond_a_lesson_of_one(probe_in=5.0)
+    world.check_all()
+    waiter = world.enter(world.tenants[0], "three")
+    world.check_all()
+    world.give_back(*world.held[0])
+    assert not waiter.served, "one beyond the lesson was handed on"
+    world.check_all()
+    assert world.ledger.count(State.CLOSING) == 1
+    world.finish()
+
+
 def crowded(places: int) -> World:
     """Two pools at a full address, with something of everything and work for the next pump.
 

@@ -230,7 +230,7 @@ class World:
         elif pumps and not late:
             self.stale = False
         self._look_at_new_slots(complete=not torn)
-        self._look_at_gifts(complete=not torn)
+        self._look_at_gifts(self.now - late, complete=not torn)
         self._look_at_the_server()
         return not torn
 
@@ -672,7 +672,7 @@ class World:
                 room = sum(-(-count // self.places) for count in kept.values())
                 assert len(slots) + room <= self.allowance, "overtook a waiter of another pool"
 
-    def _look_at_gifts(self, *, complete: bool) -> None:
+    def _look_at_gifts(self, now: float, *, complete: bool) -> None:
         """First come, first served; and nobody is handed what he must not get."""
         given = {
             (place, place.owner)
@@ -699,7 +699,10 @@ class World:
                 if other not in owners and other.error is None
             ]
             assert all(other.tenant is not tenant for other in earlier), "not FIFO"
-            if complete and self.places == 1 and len(self.ledger.slots) >= self.allowed():
+            # In a back-off nothing can be opened, so nobody gains by a session that is kept unused.
+            useful = now >= self.ledger.not_before
+            full = len(self.ledger.slots) >= self.allowed()
+            if complete and useful and full and self.places == 1:
                 coming = self.coming()
                 assert len(self.needy(earlier)) <= coming, "overtook a waiter of another pool"
         self.given = given
@@ -777,8 +780,9 @@ class World:
             may_open = needy and self.one_by_one(needy[0].tenant)
             assert not (may_open and self.now >= ledger.not_before)
             return
-        coming = self.coming()
-        for waiter in needy[coming:]:
+        if self.now < ledger.not_before:
+            return  # nothing could be opened in the place of what others do not use
+        for waiter in needy[self.coming() :]:
             others = [slot for slot in ledger.slots if slot.tenant is not waiter.tenant]
             assert not any(slot.idle for slot in others)
 
@@ -786,18 +790,20 @@ class World:
         """DESIGN 11.8 and 11.9: no session is kept that nobody may have."""
         if self.stale:
             return
-        living = [
-            slot
-            for slot in self.ledger.slots
-            if slot.state is State.OPEN or (slot.state is State.OPENING and not slot.doomed)
-        ]
-        idle = [slot for slot in living if slot.idle]
+        idle = [slot for slot in self.ledger.slots if slot.idle]
         for slot in idle:
             assert not slot.doomed
             assert not slot.tenant.closed
             assert slot.generation == slot.tenant.generation
             assert self.now < min(slot.expires, slot.last_used + slot.tenant.max_idle)
-        assert not idle or len(living) <= self.allowed()
+        # What was drained ends in place of what is idle; a probe is to show if it may stay.
+        staying = [
+            slot
+            for slot in self.ledger.slots
+            if slot.state is State.OPEN or (slot.state is State.OPENING and not slot.trying)
+            if not slot.doomed
+        ]
+        assert not idle or len(staying) <= self.allowed()
 
     def check_that_a_second_pump_changes_nothing(self) -> None:
         """Nor does one at any time before the next deadline: who sleeps until it misses nothing.
@@ -1180,6 +1186,79 @@ def test_a_look_at_a_later_time_leaves_no_note_of_what_may_be_handed_on() -> Non
     assert not waiter.served, "one beyond the lesson was handed on"
     world.check_all()
     assert world.ledger.count(State.CLOSING) == 1
+    world.finish()
+
+
+def test_in_a_back_off_who_comes_later_may_use_what_who_waits_for_it_could_not_replace() -> None:
+    world = World(1)
+    ours, theirs = world.pool(3), world.pool(3)
+    world.enter(theirs)
+    world.work()
+    world.give_back(*world.held[0])
+    first = world.enter(ours)
+    world.refuse(world.claimed(State.OPENING)[0], 5.0, None, "address")
+    world.now += FIRST_SETTLE
+    world.do("pump")
+    world.check_all()
+    assert world.ledger.count(State.OPEN) == 1, "nothing could be opened in its place yet"
+    second, third = world.enter(theirs), world.enter(theirs)
+    assert second.served
+    world.accept(second)
+    world.check_all()
+    world.now = world.ledger.not_before
+    world.do("pump")
+    world.give_back(*world.held[0])
+    assert not third.served, "overtook who waited for the end of the back-off"
+    world.dispatch()
+    world.all_goes_well(accept=False)
+    world.now += FIRST_SETTLE
+    world.dispatch()
+    world.all_goes_well(accept=False)
+    assert first.served
+    world.finish()
+
+
+def test_what_was_drained_ends_instead_of_what_is_idle() -> None:
+    world = World(3)
+    tenant = world.pool(2)
+    for _ in range(6):
+        world.enter(tenant)
+        world.work()
+    tenant.cap = 1
+    world.do("pump")
+    world.check_all()
+    drained, kept = (
+        next(held[0].slot for held in world.held if held[0].slot.doomed is doomed)
+        for doomed in (True, False)
+    )
+    for place, loan in [held for held in world.held if held[0].slot is kept]:
+        world.give_back(place, loan)
+    world.check_all()
+    assert kept.idle, "a second one would end for one too many"
+    for place, loan in list(world.held):
+        world.give_back(place, loan)
+    assert drained.state is State.CLOSING
+    assert kept.idle
+    world.finish()
+
+
+def test_a_probe_under_way_ends_no_idle_session_when_a_lesson_falls() -> None:
+    world = World(1)
+    tenant = world.pool(3)
+    world.enter(tenant)
+    world.work()
+    world.do("taught", None, 1, world.now)
+    world.enter(tenant)
+    probe = world.claimed(State.OPENING)[0]
+    assert probe.trying
+    world.do("taught", None, 1, world.now + 300.0)
+    world.leave(world.queue[0])
+    world.give_back(*world.held[0])
+    world.check_all()
+    assert world.ledger.count(State.OPEN) == 1
+    world.log_in(probe, 1000.0)
+    world.check_all()
+    assert world.ledger.count(State.OPEN) == 1, "no lesson says yet that both may stay"
     world.finish()
 
 

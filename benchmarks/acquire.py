@@ -77,6 +77,7 @@ class NoWire:
 
 class NoDriver:
     places = 1
+    holds = False
     endpoint: tuple[str, int, bool] | None = None
 
     def open(self, address: Address, watch: Watch) -> Wire:

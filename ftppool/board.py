@@ -9,7 +9,8 @@ from ftppool.bell import Bell
 from ftppool.client import Client
 from ftppool.drivers.base import Address
 from ftppool.ledger import Ledger
-from ftppool.slots import Slot, Waiter
+from ftppool.limits.base import Permit
+from ftppool.slots import Slot, State, Waiter
 from ftppool.typed import override
 
 __all__ = ["BelledWaiter", "Board", "client_of"]
@@ -35,6 +36,7 @@ class Board:
     Attributes:
         address: The server's address.
         clients: The pools that come here.
+        permits: What the limiters gave, by slot. It needs no lock: each use is one atomic step.
         nudge: Wakes the dispatcher.
     """
 
@@ -43,16 +45,30 @@ class Board:
         self.lock: threading.Lock = threading.Lock()
         self.ledger: Ledger = Ledger()
         self.clients: set[Client] = set()
+        self.permits: dict[Slot, Permit] = {}
         self.nudge: Bell = Bell()
 
     @property
     def in_use(self) -> bool:
         """True if there is, or may soon be, something for the dispatcher to do. Needs the lock."""
-        return bool(self.clients or self.ledger.slots)
+        return bool(self.clients or self.unfinished())
+
+    def unfinished(self, client: Client | None = None) -> list[Slot]:
+        """The slots, of one pool or of all, with which something is still to be done.
+
+        Not those that settle without a permit: whoever wants such a slot looks at the clock, here
+        as in other processes. Needs the lock.
+        """
+        return [
+            slot
+            for slot in self.ledger.slots
+            if (client is None or slot.tenant is client)
+            and (slot.state is not State.SETTLING or slot in self.permits)
+        ]
 
     def forget_closed(self) -> None:
         """Let pools go that are closed and have nothing here any more. Needs the lock."""
-        busy = {slot.tenant for slot in self.ledger.slots}
+        busy = {slot.tenant for slot in self.unfinished()}
         for client in [client for client in self.clients if client.closed and client not in busy]:
             client.done.ring()
             self.clients.discard(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -85,7 +86,8 @@ class Cancel:
 
 def snapshot(ledger: Ledger, client: Client, address: str = "") -> PoolStats:
     """Count what one pool has and did. The caller holds the gate's lock."""
-    mine = [slot for slot in ledger.slots if slot.tenant is client]
+    now = time.monotonic()
+    mine = [slot for slot in ledger.slots if slot.tenant is client and not slot.settled(now)]
     states = [slot.state for slot in mine]
     opened = [slot for slot in mine if slot.state is State.OPEN]
     owners = [place.owner for slot in opened for place in slot.places]

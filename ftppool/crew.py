@@ -100,6 +100,7 @@ class Crew:
         self.done: deque[Done] = deque()
         self.begun: set[Index] = set()
         self.causes: list[FTPPoolError] = []
+        self._kinds: dict[type[FTPPoolError], FTPPoolError] = {}
         self.why: FTPPoolError | None = None
         self.bell: Bell = Bell()
         self.stopped: bool = False
@@ -112,7 +113,6 @@ class Crew:
         self._note = note
         self._workers: list[_Worker] = []
         self._cancel = Cancel()
-        self._logged_in = False
         self._failed: list[int] = []
         self._arrived = 0
 
@@ -126,10 +126,13 @@ class Crew:
         self._ring()
 
     def hire(self) -> None:
-        """Start workers while there is work for more; only one until the login has succeeded."""
-        wanted = 0 if self.stopped else min(len(self.backlog), self._count)
-        alive = sum(worker.alive for worker in self._workers) if wanted else 0
-        while wanted and alive < (self._count if self._logged_in else 1):
+        """Start workers while there is work for more than those who wait for a session."""
+        if self.stopped or not len(self.backlog):
+            return
+        working = [worker for worker in self._workers if worker.alive]
+        alive, coming = len(working), sum(not worker.session.has_session for worker in working)
+        wanted = min(len(self.backlog) - coming, self._count)
+        while wanted > 0 and alive < self._count:
             try:
                 self._hire_one()
             except RuntimeError:  # the system has no more threads
@@ -184,7 +187,8 @@ class Crew:
 
     def give_up(self, cause: FTPPoolError) -> None:
         """Stop the batch, and let the report say why."""
-        if self.why is None or type(self.why) is not type(cause):
+        # One step, as all workers may come with the same cause at the same time.
+        if self._kinds.setdefault(type(cause), cause) is cause:
             self.causes.append(cause)
         self.why = self.why or cause
         self.stop()
@@ -217,8 +221,6 @@ class Crew:
                     worker.session.give_back()  # another process waits: it ends here
                 if not worker.session.has_session and self.backlog.ready():
                     worker.session.borrow()  # first, or the file would wait with the worker
-                    self._logged_in = True
-                    self.bell.ring()
                 item = self.backlog.take(big_first=worker.number == 0)
                 if item is not None:
                     self._do(worker, item)

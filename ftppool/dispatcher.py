@@ -71,7 +71,7 @@ class Dispatcher:
         with self._board.lock:
             if self._board.clients:
                 return 0  # the gate lives on for other pools
-            dispatcher = None if self._board.ledger.slots else self._latest
+            dispatcher = None if self._board.in_use else self._latest
         return self._workers.join(deadline, dispatcher)
 
     def _run(self) -> None:
@@ -101,7 +101,7 @@ class Dispatcher:
             self._find_lost()
             board.ledger.pump(now)
             board.forget_closed()
-            freed = list(board.ledger.freed)
+            freed, ended = list(board.ledger.freed), self._opener.ended()
             leaving = not board.in_use and not freed
             if leaving:
                 self._thread = None
@@ -111,6 +111,8 @@ class Dispatcher:
         if leaving:
             self._opener.leave_lines()
             return None
+        self._opener.look_again()
+        self._opener.let_settle(ended)
         self._opener.let_go(freed)
         for slot in jobs:
             self._start_job(slot)
@@ -118,7 +120,7 @@ class Dispatcher:
             client.done.ring()
         self._tell(suspects, now)
         self._be_fair(now)
-        return 0.0 if freed or self.mailbox or self.orphans else pause
+        return 0.0 if freed or ended or self.mailbox or self.orphans else pause
 
     def _mend(self) -> None:
         """Find jobs that died, or were never begun, because a thread did. Needs the lock."""

@@ -121,6 +121,8 @@ class SessionClosed(Event):
 class SessionSettled(Event):
     """A slot is free again: its connection has ended, and the server had time to notice.
 
+    Not told of connections that were ended by ``close()``, which does not wait for that time.
+
     Attributes:
         address: ``"ip:port"`` of the server.
     """

@@ -46,7 +46,7 @@ class Farewell:
         try:
             now = time.monotonic()
             self._dispatcher.retired = True
-            slots = list(board.ledger.slots)
+            slots = board.unfinished()
             self._clients = list(board.clients.union(client_of(slot) for slot in slots))
             for client in self._clients:
                 board.ledger.shut(client, now)
@@ -59,6 +59,7 @@ class Farewell:
         finally:
             board.lock.release()
         board.nudge.ring()
+        self._opener.look_again()
         self._grips = [grip for _, grip in held]
         for slot, grip in held:
             with contextlib.suppress(Exception):
@@ -81,9 +82,11 @@ class Farewell:
                 say_goodbye(slot, deadline)
                 self.end(slot)
             with self._board.lock:
-                freed = list(self._board.ledger.freed)
-                done = not self._board.ledger.slots
+                freed, ended = list(self._board.ledger.freed), self._opener.ended()
+            self._opener.let_settle(ended)
             self._opener.let_go(freed)
+            with self._board.lock:
+                done = not self._board.unfinished()
             if done:
                 break
             if now >= hurry:

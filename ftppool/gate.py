@@ -384,7 +384,8 @@ class Gate:
         """End all sessions of a pool, with `timeout` as one total.
 
         Waiters fail at once, idle sessions say QUIT, leases may end by themselves while there is
-        time to spare and are taken away then.
+        time to spare and are taken away then. Nobody waits here until the slots have settled: who
+        takes one of them next does, in whichever process.
         """
         started = time.monotonic()
         before = copy.copy(client.totals)
@@ -418,7 +419,7 @@ class Gate:
     def _wait_for_end(self, client: Client, deadline: float) -> bool:
         while True:
             with self._lock:
-                if not any(slot.tenant is client for slot in self._ledger.slots):
+                if not self._board.unfinished(client):
                     return True
                 self._dispatcher.start()
             left = deadline - time.monotonic()
@@ -518,9 +519,12 @@ class Gate:
 
     def live(self, client: Client) -> int:
         """Count the connections of all others in this process."""
+        now = time.monotonic()
         with self._lock:
-            slots = self._ledger.slots
-            return sum(slot.tenant is not client and slot.connected for slot in slots)
+            return sum(
+                slot.tenant is not client and slot.connected and not slot.settled(now)
+                for slot in self._ledger.slots
+            )
 
     def _nothing_came(self, client: Client, timeout: float) -> FTPPoolError:
         now = time.monotonic()
@@ -554,7 +558,7 @@ LAST = 1.0
 """Seconds of close() left when goodbyes that still go on are broken off."""
 
 GOODBYE = 4.0
-"""Seconds of close() kept for QUIT, the final FIN and settling."""
+"""Seconds of close() kept for QUIT and the final FIN."""
 
 _gates: dict[tuple[str, int], Gate] = {}
 _gates_lock = threading.Lock()

@@ -205,6 +205,39 @@ class Ledger:
         slot.greeted = True
         self.pump(now)
 
+    def may_log_in(self, slot: Slot) -> bool | None:
+        """Tell if a connection that was greeted may log in now.
+
+        Until credentials are proven one connection at a time tries them: some servers lock an
+        account after a few wrong passwords. The others wait, and if it fails none of them tries.
+        After that they are tried only for who still waits: not once more for the workers of a
+        batch that ends because of them.
+
+        Returns:
+            False if it is to end without a login; None if it is to ask again later.
+        """
+        tenant = slot.tenant
+        if not tenant.proven:
+            if slot.doomed or tenant.closed or (tenant.rejected and not self._waits(tenant)):
+                return False
+            if any(
+                other.state is State.OPENING
+                and not other.tenant.proven
+                and (other.logging_in or not other.tenant.holds)
+                for other in self.slots
+                if other is not slot
+            ):
+                return None
+        slot.logging_in = True
+        return True
+
+    def withdrawn(self, slot: Slot, now: float) -> None:
+        """A connection was closed that was not to log in."""
+        self._fruitless.append(now)
+        slot.settled_at = now + self.settle
+        slot.move(Event.OPEN_FAILED)
+        self.pump(now)
+
     def opened(self, slot: Slot, session: object, now: float, *, expires: float) -> None:
         """A session is logged in; it may be lent until `expires`."""
         slot.session = session
@@ -214,7 +247,7 @@ class Ledger:
         slot.move(Event.OPENED)
         self.failures = 0
         self.last_failure = None
-        slot.tenant.proven = True
+        slot.tenant.proven, slot.tenant.rejected = True, False
         slot.tenant.totals.opened += 1
         self.pump(now)
 
@@ -240,10 +273,15 @@ class Ledger:
         if connected:
             self._fruitless.append(now)
             self.last_fruitless = error
+        if slot.logging_in and not slot.tenant.proven:
+            for other in self.slots:
+                if other.tenant is slot.tenant and other.state is State.OPENING:
+                    other.doomed = True  # it waits for this login, or is about to
         slot.greeted = False
         slot.settled_at = now + self.settle
         slot.move(Event.OPEN_FAILED)
         if for_good:
+            slot.tenant.rejected |= slot.logging_in and not slot.tenant.proven
             self.failures = 0
             self._fail_waiters(slot.tenant, error)
         else:
@@ -277,7 +315,7 @@ class Ledger:
         """
         slot.doomed = True  # no session will come of it: none of ours has to make room for it
         ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
-        others = [other for other in self.slots if other is not slot and other.connected]
+        others = self.besides(slot)
         if ended or any(other.state in (State.CLOSING, State.SETTLING) for other in others):
             # The server had not yet noticed one of our own closes: give it longer the next time.
             self.settle = min(LONGEST_SETTLE, self.settle * 2)
@@ -292,6 +330,19 @@ class Ledger:
         who.learned, who.learned_from = limit, words
         who.probe_at = float("inf")  # the gate will say when: see `taught`
         return limit
+
+    def besides(self, slot: Slot) -> list[Slot]:
+        """Our other connections, as far as the server counts them against this one.
+
+        At a login those do not count that have not come as far (ProFTPD: authenticated clients).
+        """
+        return [
+            other
+            for other in self.slots
+            if other is not slot
+            and other.connected
+            and not (slot.logging_in and other.state is State.OPENING and not other.logging_in)
+        ]
 
     def taught(
         self,
@@ -463,7 +514,8 @@ class Ledger:
         for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
             if slot.settled_at <= now:
                 if slot.connected:
-                    self._ended.append((now, slot.tenant))
+                    # Not `now`: where nobody needs the slot, nobody may look for a long time.
+                    self._ended.append((slot.settled_at, slot.tenant))
                 self.freed.append(slot)
                 self.slots.remove(slot)
                 slot.move(Event.SETTLED)
@@ -520,6 +572,9 @@ class Ledger:
     def budget_ends(self) -> float:
         """When the next connect may be tried after many that came to nothing."""
         return self._fruitless[0] + BUDGET_TIME if len(self._fruitless) == BUDGET else 0.0
+
+    def _waits(self, tenant: Tenant) -> bool:
+        return any(w.tenant is tenant and w.alive and not w.served for w in self.waiters)
 
     def _fail_waiters(self, tenant: Tenant, error: FTPPoolError) -> None:
         for waiter in self.waiters:

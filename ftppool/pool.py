@@ -589,6 +589,7 @@ class FTPPool:
                 client = self._clients[gate] = Client(
                     cap=self._max_per_ip,
                     places=means.driver.places,
+                    holds=means.driver.holds,
                     max_idle=self._max_idle,
                     estate=self._estate,
                     user=self._target.user,

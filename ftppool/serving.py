@@ -41,7 +41,7 @@ class Serving:
         self.stuck, self.kept = set(), 0
         promised: Counter[Tenant] = Counter()
         for slot in ledger.slots:
-            if slot.state is State.OPENING:
+            if slot.state is State.OPENING and not slot.doomed:
                 promised[slot.tenant] += slot.tenant.places
         ending = _Ending(ledger, now)
         room = ledger.room(now) - len(ledger.slots)
@@ -69,9 +69,10 @@ class Serving:
 
     def _may_open(self, tenant: Tenant) -> bool:
         ledger, now = self._ledger, self._now
-        # One by one up to the greeting, so that a refusal stops the next one; after a refusal, or
-        # with credentials that were never accepted, one by one up to the end of the login.
-        strictly = ledger.failures > 0 or not tenant.proven
+        # One by one up to the greeting, so that a refusal stops the next one; after a refusal one
+        # by one up to the end of the login, as with credentials that were never accepted, where
+        # the others cannot wait for that with their login.
+        strictly = ledger.failures > 0 or not (tenant.proven or tenant.holds)
         for slot in ledger.slots:
             if slot.state is State.OPENING and (strictly or not slot.greeted):
                 return False
@@ -90,7 +91,11 @@ class _Ending:
 
     def __init__(self, ledger: Ledger, now: float) -> None:
         self._slots = ledger.slots
-        self._coming = ledger.count(State.CLOSING) + ledger.count(State.SETTLING)
+        self._coming = sum(
+            slot.state in (State.CLOSING, State.SETTLING)
+            or (slot.state is State.OPENING and slot.doomed)
+            for slot in self._slots
+        )
         self._draining = sum(1 for slot in self._slots if slot.state is State.OPEN and slot.doomed)
         self._useless = now < ledger.not_before  # nothing could be opened in its place
         self.drained: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 from collections.abc import Mapping
@@ -59,7 +60,13 @@ class _Handler:
         if self._came:
             return
         self._came = True
+        atexit.register(self._ignore)
         before = self._before[number]
         if callable(before):
             before(number, frame)
         raise Terminated(128 + number)
+
+    def _ignore(self) -> None:
+        """From now on: the end of the interpreter brings back what kills it, but not over this."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)

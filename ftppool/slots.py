@@ -108,8 +108,11 @@ class Tenant:
         probe_at: When one connection more than that may be tried.
         not_before: Until when this pool opens none, while others may.
         generation: Sessions of an older generation end as soon as nobody uses them.
-        proven: True once these credentials have logged in. Until then connections are opened one
-            by one, so that a wrong password is not tried several times.
+        proven: True once these credentials have logged in. Until then one connection at a time may
+            try them, so that a wrong password is not tried several times.
+        holds: True if its connections ask before they log in: until the credentials are proven
+            several may be opened as far as that, else only one.
+        rejected: True once they were tried in vain and until they are proven.
         closed: True once the pool was closed.
         totals: What happened to it so far.
     """
@@ -124,6 +127,8 @@ class Tenant:
     not_before: float = 0.0
     generation: int = 0
     proven: bool = False
+    holds: bool = False
+    rejected: bool = False
     closed: bool = False
     totals: Totals = field(default_factory=Totals)
 
@@ -174,6 +179,7 @@ class Slot:
     state: State = State.FREE
     claimed: bool = False
     greeted: bool = False
+    logging_in: bool = False
     trying: bool = False
     doomed: bool = False
     session: Any = None
@@ -207,6 +213,10 @@ class Slot:
     def connected(self) -> bool:
         """True if the server counts, or may still count, a connection for this slot."""
         return self.greeted or bool(self.places)
+
+    def settled(self, now: float) -> bool:
+        """True if the server has forgotten the connection, even if nobody has looked since."""
+        return self.state is State.SETTLING and self.settled_at <= now
 
     @override
     def __repr__(self) -> str:

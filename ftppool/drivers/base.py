@@ -26,6 +26,7 @@ __all__ = [
     "Timeouts",
     "Watch",
     "Wire",
+    "Withdrawn",
     "break_off",
     "drop",
     "reset",
@@ -88,6 +89,10 @@ class PlaceRefused(Exception):
         self.reply = reply
 
 
+class Withdrawn(Exception):
+    """No session is wanted any more of a connection that was about to log in."""
+
+
 class Watch(Protocol):
     """How a driver tells the gate how far an open has come."""
 
@@ -103,6 +108,13 @@ class Watch(Protocol):
 
     def greeted(self) -> None:
         """The server has accepted the connection (220, or the SSH banner)."""
+
+    def wait_to_log_in(self) -> None:
+        """Wait until user name and password may be sent; for drivers that have `holds`.
+
+        Raises:
+            Withdrawn: They may not: say goodbye, and let this one through.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +266,13 @@ class Driver(Protocol):
 
     Attributes:
         places: Borrowers that one connection serves at a time.
+        holds: True if it calls :meth:`Watch.wait_to_log_in`.
         endpoint: Host and port to connect to where they are not the target's own, and True if the
             host is not resolved here but by a proxy; else None.
     """
 
     places: int
+    holds: bool
     endpoint: tuple[str, int, bool] | None
 
     def open(self, address: Address, watch: Watch) -> Wire:

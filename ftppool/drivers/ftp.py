@@ -16,6 +16,7 @@ from ftppool.drivers.base import (
     Timeouts,
     Watch,
     Wire,
+    Withdrawn,
     drop,
     shut_down,
     tune,
@@ -47,6 +48,7 @@ class FTPDriver:
     """Makes FTP sessions of one target, over TLS if it has a `policy`."""
 
     places = 1
+    holds: bool = True
     endpoint: tuple[str, int, bool] | None = None
 
     def __init__(
@@ -62,6 +64,7 @@ class FTPDriver:
         self._timeouts = timeouts
         self._bucket = bucket
         self._policy = policy
+        self._asks_password = False
         own = config.ftp_class
         if policy is None and own is not None and issubclass(own, ftplib.FTP_TLS):
             raise ConfigError(f"ftp_class={own.__name__} is for TLS: write ftps://, not ftp://")
@@ -93,10 +96,15 @@ class FTPDriver:
             if self._policy is not None and not self._policy.implicit:
                 wire.ask_for_tls()
                 wire.secure(watch)
-            wire.log_in(password)
+            watch.wait_to_log_in()
+            self._asks_password = wire.log_in(password, at_once=self._asks_password)
             if self._policy is not None:
                 wire.protect_data()
             return wire
+        except Withdrawn:
+            assert wire is not None
+            wire.end()
+            raise
         except BaseException as error:
             if isinstance(error, ftplib.all_errors):
                 _forget(password, error)
@@ -249,8 +257,14 @@ class FTPWire:
         ftp = self._new_handle()
         assert self._control.tls is not None
         try:
-            ftp.voidcmd("PBSZ 0")
-            self._control.tls.prot_reply = ftp.voidcmd("PROT P")
+            if self._grouping:
+                ftp.putcmd("PBSZ 0")
+                ftp.putcmd("PROT P")
+                ftp.voidresp()
+            else:
+                ftp.voidcmd("PBSZ 0")
+                ftp.putcmd("PROT P")
+            self._control.tls.prot_reply = ftp.voidresp()
         except ftplib.Error as error:
             raise self._no_tls(
                 error, "does not encrypt data connections", "nothing goes in clear text"
@@ -280,13 +294,24 @@ class FTPWire:
         self._control.known.greeted(self._control.welcome)
         self._control.outstanding = 0  # nobody asked for the greeting
 
-    def log_in(self, password: str) -> None:
-        """Send user name and password; all replies together have the time of one."""
+    def log_in(self, password: str, *, at_once: bool) -> bool:
+        """Send user name and password; all replies together have the time of one.
+
+        Args:
+            at_once: Do not wait for the answer to the user name, where that can be done. Only for
+                a password that was asked for before: a server that wants none without TLS says so
+                in that answer.
+
+        Returns:
+            True if it asked for the password.
+        """
         self._control.sock.settimeout(self._timeouts.io)
         self._control.reader.until = time.monotonic() + self._timeouts.io
         ftp = self._new_handle()
         try:
-            self._control.login_reply = ftp._log_in(self._target.user, password)
+            user = self._target.user
+            log_in = ftp._log_in_at_once if at_once and self._grouping else ftp._log_in
+            self._control.login_reply = log_in(user, password)
         except (OSError, EOFError) as error:
             if self._unheard_after_handshake(ftp, error):
                 words = (
@@ -299,6 +324,13 @@ class FTPWire:
             ftp._unasked(self._control)
         self._control.reader.until = None
         self._control.tainted = False  # by USER and PASS, which are not for borrowers
+        return ftp._showed_password
+
+    @property
+    def _grouping(self) -> bool:
+        """True if commands may be sent before the answers to those before them have come."""
+        # A class of the user's may do things its own way: nothing goes past its methods.
+        return self._config.ftp_class is None and self._control.known.grouping
 
     def _unheard_after_handshake(self, ftp: LeasedFTP, error: Exception) -> bool:
         """True if the server hung up before its first word under TLS.

@@ -63,6 +63,7 @@ class LeasedFTP(FTP):
     file: Any
     _wanted_type = "A"
     _new_type: str | None = None
+    _showed_password = False
 
     # -- the lease ---------------------------------------------------------------------------------
 
@@ -139,6 +140,7 @@ class LeasedFTP(FTP):
             control.tainted |= argument.partition(" ")[0].upper() not in HARMLESS_SITE
         elif verb not in STATELESS:
             control.tainted = True
+            self._showed_password |= verb == "PASS"
         if verb in {"STOR", "RETR", "APPE"}:
             control.restarting = False
 
@@ -382,6 +384,23 @@ class LeasedFTP(FTP):
     def _log_in(self, user: str, password: str) -> str:
         with _legible(self._held()):
             return super().login(user, password)
+
+    def _log_in_at_once(self, user: str, password: str) -> str:
+        """The same in one round trip: the password does not wait until it is asked for."""
+        if user == "anonymous" and password in {"", "-"}:
+            password += "anonymous@"  # as ftplib does
+        self.putcmd(f"USER {user}")
+        self.putcmd(f"PASS {password}")
+        reply = self.getresp()
+        if reply[:1] == "2":  # it wants none any more
+            self.getmultiline()
+            return reply
+        reply = self.getresp()
+        if reply[:1] == "3":
+            reply = self.sendcmd("ACCT ")
+        if reply[:1] != "2":
+            raise error_reply(reply)
+        return reply
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ class Caller(Protocol):
 class RawDriver(FTPDriver):
     """Connects for one caller, within the time-outs."""
 
+    holds = False
+
     def __init__(
         self, target: Target, config: FTPConfig, timeouts: Timeouts, caller: Caller
     ) -> None:

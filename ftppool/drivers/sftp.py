@@ -33,6 +33,8 @@ CLOSE_LAG = 0.5
 class SFTPDriver:
     """Makes SFTP sessions of one target."""
 
+    holds = False
+
     def __init__(
         self,
         target: Target,

@@ -21,7 +21,7 @@ class Denied(Enum):
 
 
 class Permit(Protocol):
-    """The right to one connection; held from before its connect until it has settled.
+    """The right to one connection; held from before its connect until that is closed.
 
     Attributes:
         trying: The lessons that this connection puts to the test: of which users (None: of all).
@@ -30,8 +30,14 @@ class Permit(Protocol):
 
     trying: tuple[str | None, ...]
 
-    def release(self) -> None:
-        """Give the permit back; a second call does nothing."""
+    def release(self, settled_at: float = 0.0) -> None:
+        """Give the permit back, of a connection that is closed; a second call does nothing.
+
+        Args:
+            settled_at: Until then the permit counts as taken, as the server may not have noticed
+                yet; seconds of ``time.monotonic()``. Nobody waits here for it, and the process may
+                end before.
+        """
 
 
 class Allowance(NamedTuple):

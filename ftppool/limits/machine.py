@@ -29,6 +29,8 @@ TAKE = 2.0
 """Seconds to wait for the mutex before a permit counts as denied."""
 LOOK = 0.2
 """Seconds to wait for the mutex for what can be asked again."""
+TAKEN = frozenset({"held", "closed"})
+"""States of slots, closed ones while they settle; the others are of processes that wait."""
 
 
 _numbers = itertools.count()
@@ -55,14 +57,14 @@ class SlotPermit:
             lock.write(record)
             self.record = record
 
-    def release(self) -> None:
-        """Let go of the slot; a second call does nothing."""
+    def release(self, settled_at: float = 0.0) -> None:
+        """Let go of the slot, which counts until `settled_at`; a second call does nothing."""
         lock, self._lock = self._lock, None
         self._owner.permits.discard(self)
         if lock is None:
             return
         try:
-            lock.write(self.record.closed(time.time()))
+            lock.write(self.record.closed(time.time(), settled_at))
         except OSError as error:
             # A full disk, say. Whoever finds it takes it for a slot whose holder has died.
             log.debug(
@@ -166,7 +168,7 @@ class MachineLimiter:
             return 0
         except OSError:
             return None
-        known = [record for record in found.records if record.state == "held"] + found.ended
+        known = [record for record in found.records if record.state in TAKEN] + found.ended
         return sum(
             record.process != self._process and user in (None, record.user) for record in known
         )
@@ -224,7 +226,7 @@ class MachineLimiter:
         held = Counter(
             f"process {record.pid}" + (f" ({record.name})" if record.name else "")
             for record in self.records(address)
-            if record.state == "held" and record.process != self._process
+            if record.state in TAKEN and record.process != self._process
         )
         return ", ".join(f"{who} holds {count}" for who, count in sorted(held.items()))
 

@@ -5,6 +5,7 @@ So here only the lessons are kept, and the probes counted that put them to the t
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -22,10 +23,18 @@ class _Permit:
         self._held = held
         self.claim: Claim = claim
         self.trying: Grant = trying
+        self._settled_at = math.inf
 
-    def release(self) -> None:
-        """Give it back; a second call does nothing."""
-        self._held.discard(self)
+    def release(self, settled_at: float = 0.0) -> None:
+        """Give it back; it counts until `settled_at`. A second call does nothing."""
+        if self._settled_at == math.inf:
+            self._settled_at = settled_at
+        self.forget_settled(time.monotonic())
+
+    def forget_settled(self, now: float) -> None:
+        """Count no longer once the server had time to notice the end."""
+        if self._settled_at <= now:
+            self._held.discard(self)
 
 
 class ProcessLimiter:
@@ -56,7 +65,10 @@ class ProcessLimiter:
             return permit
 
     def _seen(self, address: str) -> Seen:
-        claims = tuple(permit.claim for permit in list(self._held.get(address, ())))
+        held, now = self._held.get(address, set()), time.monotonic()
+        for permit in list(held):
+            permit.forget_settled(now)
+        claims = tuple(permit.claim for permit in list(held))
         return Seen(claims, (), lessons=self.lessons(address))
 
     def pause(self, address: str, cap: int, until: float) -> None:

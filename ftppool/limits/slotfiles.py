@@ -6,6 +6,12 @@ Slot files are never unlinked: a lock on a name that another has replaced would 
 All looks and all takes happen under the mutex; letting go needs none. A lock belongs to the open
 file description, not to the process: our own slots count like everybody's, and a forked child that
 closes its copies takes nothing from its parent.
+
+A slot whose holder has let go of it counts for as long as the server may still count its
+connection. The holder does not wait for that, and may be no more: it has written down when that
+ends, in seconds of ``time.monotonic()``, which is one clock for all processes since the boot and
+follows no change of the wall clock. Such a time counts only if it is near, so that one of an
+earlier boot blocks nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +38,8 @@ LENGTH = 512
 FRESH = 2.0
 """Seconds since a waiting process last asked until it no longer counts: it may be stopped."""
 SETTLE = 0.5
-"""Seconds for which the server may still count a connection of a process that was killed."""
+"""Seconds for which the server may still count a connection of a process that was killed; no other
+one settles longer."""
 MEMORY = 1.0
 """Seconds for which an ended connection still explains a refusal."""
 LONGEST_LESSONS = 100_000
@@ -59,6 +66,8 @@ class Record(NamedTuple):
             clock.
         user: Who logs in.
         trying: True for a slot beyond what was learned, taken to see if the server allows it.
+        settled_at: When the server will have noticed that it was closed; seconds of
+            ``time.monotonic()``.
     """
 
     pid: int
@@ -70,6 +79,7 @@ class Record(NamedTuple):
     asked: float = 0.0
     user: str = ""
     trying: bool = False
+    settled_at: float = 0.0
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -86,14 +96,22 @@ class Record(NamedTuple):
             if not isinstance(value, kind):
                 return None
         try:
-            sane = all(0 <= number < FAR for number in (record.since, record.asked))
+            sane = all(
+                0 <= number < FAR for number in (record.since, record.asked, record.settled_at)
+            )
         except TypeError:
             return None
         return record if sane else None
 
-    def closed(self, now: float) -> Record:
+    def closed(self, now: float, settled_at: float = 0.0) -> Record:
         """What the holder writes at the end."""
-        return self._replace(state="closed", since=now)
+        return self._replace(state="closed", since=now, settled_at=settled_at)
+
+    @property
+    def settling(self) -> bool:
+        """True if the server may still count the connection that was closed."""
+        left = self.settled_at - time.monotonic()
+        return self.state == "closed" and 0 < left <= SETTLE
 
     def with_cap(self, cap: int, *, asked: float = 0.0) -> Record:
         """The same with another cap."""
@@ -160,7 +178,8 @@ class Look(NamedTuple):
 
     Attributes:
         seen: What counts.
-        records: Its records: of slots that are taken, and of processes that wait.
+        records: Its records: of slots that are taken, settling ones included, and of processes that
+            wait.
         ended: Records of slots that were given back, or whose holder died, a moment ago.
         free: The name of a slot file that nobody has.
     """
@@ -266,7 +285,7 @@ class Folder:
         for name in names:
             if _SLOT.fullmatch(name):
                 record, locked = self._look_at_slot(name, now)
-                if locked:
+                if locked or (record is not None and record.settling):
                     held.append(record or _unknown(name, now))
                     continue
                 age = now - record.since if record is not None else -1.0

@@ -164,11 +164,15 @@ def _local(folder: int, path: str) -> int:
 def _file_system(folder: int) -> str | None:
     """Name the kind of file system, where the kernel tells (Linux)."""
     device = os.fstat(folder).st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    for fields in _mounts():
-        if fields[2] == number and "-" in fields:
-            return fields[fields.index("-") + 1]
-    return None
+    if device not in _kinds:
+        number = f"{os.major(device)}:{os.minor(device)}"
+        kinds = (
+            fields[fields.index("-") + 1]
+            for fields in _mounts()
+            if fields[2] == number and "-" in fields
+        )
+        _kinds[device] = next(kinds, None)
+    return _kinds[device]
 
 
 def _mounts() -> Iterator[list[str]]:
@@ -197,6 +201,7 @@ def warn_once(message: str, *words: object) -> None:
 _lock = threading.Lock()  # guards _chosen and _warned
 _chosen: dict[str | None, Callable[[], int | None]] = {}
 _warned: list[str] = []
+_kinds: dict[int, str | None] = {}  # of file systems, by device; each use is one atomic step
 
 
 def _after_fork() -> None:

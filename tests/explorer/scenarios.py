@@ -13,13 +13,14 @@ from functools import partial
 from typing import Any
 
 from ftppool.client import Client
-from ftppool.drivers.base import Address, OpenFailed
-from ftppool.errors import ConnectError, FTPPoolError, PoolClosed, PoolTimeout
+from ftppool.drivers.base import Address, OpenFailed, Withdrawn
+from ftppool.errors import AuthError, ConnectError, FTPPoolError, PoolClosed, PoolTimeout
 from ftppool.estate import Estate
 from ftppool.gate import Gate
 from ftppool.lessons import Lessons
 from ftppool.refusals import Phase, Reply
 from ftppool.retry import RetryPolicy
+from ftppool.slots import State
 from tests.explorer.scheduler import Chooser, Scheduler, controlled
 
 __all__ = ["SCENARIOS", "World"]
@@ -33,6 +34,9 @@ class World:
         self.open: set[_Wire] = set()
         self.ended: list[_Wire] = []
         self.connecting = 0
+        self.logging_in = 0
+        self.again = 0
+        self.wrong_password = False
         self.lent: dict[_Wire, str] = {}
         self.fail_next = 0
         self.in_order = True
@@ -69,8 +73,10 @@ class World:
             began = self.scheduler.clock
             self.scheduler.run()
             assert not self.open, f"not ended: {self.open}"
-            assert not self.gate._ledger.slots
+            assert not self.gate._board.permits
+            assert all(slot.state is State.SETTLING for slot in self.gate._ledger.slots)
             assert len(self.ended) == len(set(self.ended)), "ended twice"
+            assert not self.again, "a wrong password was tried again for nobody"
             passed = self.scheduler.clock - began
             assert passed < self.patience, f"{passed:.2f} s passed: a wake-up was lost"
 
@@ -91,7 +97,7 @@ class World:
         return lease
 
     def _all_can_be_had(self) -> None:
-        if self.client.closed:
+        if self.client.closed or self.wrong_password:
             return
         leases = [self.borrow("closer", use=0) for _ in range(self.cap)]
         for lease in leases:
@@ -115,7 +121,7 @@ class World:
             policy=RetryPolicy(first_wait=0.01, max_wait=0.01), max_lifetime=1e6,
             check_after_idle=1e6, max_idle=1e6,
         )  # fmt: skip
-        client.proven = True
+        client.proven = client.holds = True
         return client
 
 
@@ -157,6 +163,7 @@ class _Wire:
 
 class _Driver:
     places = 1
+    holds = True
     endpoint: tuple[str, int, bool] | None = None
 
     def __init__(self, world: World) -> None:
@@ -172,17 +179,37 @@ class _Driver:
                 raise OpenFailed(Reply(Phase.CONNECT, None, "connection reset"))
             watch.greeted()
             world.scheduler.point()
+            self._log_in(watch)
             wire = _Wire(world)
             world.open.add(wire)
             return wire
+        except Withdrawn:
+            world.scheduler.point()  # QUIT
+            raise
         finally:
             world.connecting -= 1
+
+    def _log_in(self, watch: Any) -> None:
+        world = self._world
+        watch.wait_to_log_in()
+        if world.wrong_password:
+            waiters = world.gate._ledger.waiters
+            world.again += not any(waiter.error is None for waiter in waiters)
+        world.logging_in += 1
+        try:
+            assert world.client.proven or world.logging_in == 1, "a password is tried twice"
+            world.scheduler.point()
+            assert world.client.proven or world.logging_in == 1, "a password is tried twice"
+            if world.wrong_password:
+                raise OpenFailed(Reply(Phase.LOGIN, 530, "530 Login incorrect."))
+        finally:
+            world.logging_in -= 1
 
 
 class _Permit:
     trying: tuple[str | None, ...] = ()
 
-    def release(self) -> None:
+    def release(self, settled_at: float = 0.0) -> None:
         pass
 
 
@@ -270,6 +297,18 @@ def the_first_connect_fails(world: World) -> Actors:
     return two_share_one(world)
 
 
+def nobody_has_logged_in_yet(world: World) -> Actors:
+    world.client.proven = False
+    return three_share_two(world)
+
+
+def the_password_is_wrong(world: World) -> Actors:
+    world.client.proven, world.wrong_password = False, True
+    names = ("a", "b", "c")
+    world.expected = dict.fromkeys(names, (AuthError,))
+    return {name: partial(world.borrow, name) for name in names}
+
+
 SCENARIOS: dict[str, tuple[int, Callable[[World], Actors]]] = {
     scenario.__name__: (cap, scenario)
     for cap, scenario in (
@@ -281,5 +320,7 @@ SCENARIOS: dict[str, tuple[int, Callable[[World], Actors]]] = {
         (1, one_gives_up),
         (2, the_pool_is_closed),
         (1, the_first_connect_fails),
+        (2, nobody_has_logged_in_yet),
+        (3, the_password_is_wrong),
     )
 }

@@ -127,7 +127,7 @@ class _Permit:
         self._released = False
         given.held += 1
 
-    def release(self) -> None:
+    def release(self, settled_at: float = 0.0) -> None:
         self._given.twice += self._released
         self._given.held -= not self._released
         self._released = True

@@ -59,6 +59,7 @@ def test_no_more_than_cap_are_out_and_one_given_back_is_used_again(state_directo
         "asked": 0,
         "user": USER,
         "trying": False,
+        "settled_at": 0,
     }
     assert limiter.take(ADDRESS, 3, USER) is Denied.FULL
     limiter.forgo(ADDRESS)

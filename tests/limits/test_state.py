@@ -145,6 +145,7 @@ def test_a_network_file_system_is_refused(
     device = state_directory.stat().st_dev
     line = f"9 1 {os.major(device)}:{os.minor(device)} / /home rw - nfs4 server:/home rw"
     monkeypatch.setattr(state, "_mounts", lambda: iter([line.split()]))
+    monkeypatch.setattr(state, "_kinds", {})
     take_and_release()
     assert "is on a network file system (nfs4)" in warnings(caplog)[0]
 

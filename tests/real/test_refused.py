@@ -175,6 +175,59 @@ def test_a_wrong_password_fails_at_once_and_is_tried_once(start: Start, kind: st
     assert server.wait_idle().logins_failed == 2  # once for the pool, once for the batch
 
 
+def _without_password(server: Server, relay: Relay) -> str:
+    return f"ftp://{server.user}@{server.host}:{relay.port}"
+
+
+@pytest.mark.parametrize("kind", ["proftpd", "pure-ftpd", "pyftpdlib"])
+def test_a_wrong_password_is_tried_by_one_connection_while_the_others_wait_for_it(
+    start: Start, kind: str, tmp_path: Any
+) -> None:
+    server = start(kind, max_per_ip=4)
+    told: list[object] = []
+
+    def ask(pool: FTPPool) -> None:
+        try:
+            pool.acquire(timeout=30)
+        except Exception as error:
+            told.append(error)
+
+    with (
+        # So long that all are there before anybody has sent a password.
+        Relay(server.port, workdir=tmp_path, delay=0.1) as relay,
+        FTPPool(_without_password(server, relay), password="wrong", max_per_ip=4) as pool,
+    ):
+        threads = [threading.Thread(target=ask, args=(pool,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [type(error) for error in told] == [AuthError] * 8
+    census = server.wait_idle()
+    assert census.logins_failed == 1
+    assert census.quits == census.connects - 1
+
+
+@pytest.mark.parametrize("kind", ["proftpd", "pure-ftpd", "pyftpdlib"])
+def test_a_batch_with_a_wrong_password_tries_it_once_whatever_its_workers(
+    start: Start, kind: str, tmp_path: Any
+) -> None:
+    server = start(kind, max_per_ip=4)
+    with Relay(server.port, workdir=tmp_path, delay=0.05) as relay:
+        report = ftppool.upload_batch(
+            [(b"x", f"f{n}") for n in range(50)],
+            _without_password(server, relay),
+            password="wrong",
+            max_per_ip=4,
+            check=False,
+        )
+    assert [type(cause) for cause in report.causes] == [AuthError]
+    assert len(report.not_attempted) == 50
+    census = server.wait_idle()
+    assert census.logins_failed == 1
+    assert census.quits == census.connects - 1
+
+
 @pytest.mark.parametrize("kind", ["vsftpd", "proftpd", "pyftpdlib"])
 def test_a_session_that_the_server_timed_out_is_replaced_at_once(start: Start, kind: str) -> None:
     server = start(kind, max_per_ip=1, idle_timeout=1)

@@ -247,6 +247,9 @@ class Unwatched:
     def greeted(self) -> None:
         pass
 
+    def wait_to_log_in(self) -> None:
+        pass
+
 
 # -- nothing stays ---------------------------------------------------------------------------------
 

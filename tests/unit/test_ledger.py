@@ -434,6 +434,122 @@ def test_credentials_that_never_logged_in_are_tried_one_by_one() -> None:
     assert len(ledger.slots) == 3
 
 
+def holding(cap: int = 3) -> Tenant:
+    """A pool whose connections wait with their login until the credentials are proven."""
+    return Tenant(cap=cap, holds=True)
+
+
+def open_up_to_the_login(ledger: Ledger, tenant: Tenant) -> list[Slot]:
+    """As many connections as there may be; the first one logs in, the others are to wait."""
+    for _ in range(tenant.cap):
+        enter(ledger, tenant)
+    for slot in ledger.slots:  # it grows: each greeting lets the next one begin
+        ledger.greeted(slot, NOW)
+    granted = [ledger.may_log_in(slot) for slot in ledger.slots]
+    assert granted == [True] + [None] * (tenant.cap - 1)
+    return list(ledger.slots)
+
+
+def test_connections_wait_with_the_login_until_the_first_one_has_succeeded() -> None:
+    ledger, tenant = Ledger(), holding()
+    _, second, third = open_up_to_the_login(ledger, tenant)
+    log_in(ledger)
+    assert ledger.may_log_in(second)
+    assert ledger.may_log_in(third)
+
+
+def test_after_a_failed_login_those_who_waited_for_it_end_without_one() -> None:
+    ledger, tenant = Ledger(), holding()
+    first, second, third = open_up_to_the_login(ledger, tenant)
+    ledger.open_failed(first, AuthError("530"), NOW, delay=0.0, for_good=True)
+    for slot in (second, third):
+        assert ledger.may_log_in(slot) is False
+        ledger.withdrawn(slot, NOW)
+        assert state_of(slot) is State.SETTLING
+    ledger.pump(NOW + FIRST_SETTLE)
+    assert ledger.slots == []
+    assert not tenant.totals.opened
+
+
+def test_after_a_refused_login_the_next_one_comes_when_the_back_off_is_over() -> None:
+    ledger, tenant = Ledger(), holding()
+    first, second, third = open_up_to_the_login(ledger, tenant)
+    ledger.open_failed(first, REFUSED, NOW, delay=5.0, for_good=False)
+    for slot in (second, third):
+        assert ledger.may_log_in(slot) is False
+        ledger.withdrawn(slot, NOW)
+    ledger.pump(NOW + 4.9)
+    assert ledger.slots == []
+    ledger.pump(NOW + 5.0)
+    (slot,) = ledger.slots
+    ledger.greeted(slot, NOW + 5.0)
+    assert ledger.slots == [slot], "after a refusal one by one"
+    assert ledger.may_log_in(slot)
+
+
+def test_a_rejected_password_is_not_tried_again_for_nobody() -> None:
+    ledger, tenant = Ledger(), holding(cap=1)
+    (first,) = open_up_to_the_login(ledger, tenant)
+    ledger.open_failed(first, AuthError("530"), NOW, delay=0.0, for_good=True)
+    ledger.pump(NOW + 1)
+    late = enter(ledger, tenant, now=NOW + 1)
+    (second,) = ledger.slots
+    ledger.greeted(second, NOW + 1)
+    ledger.cancel(late, NOW + 1)
+    assert ledger.may_log_in(second) is False
+    enter(ledger, tenant, now=NOW + 1)
+    assert ledger.may_log_in(second), "but for somebody who asks for it"
+    log_in(ledger)
+    assert not tenant.rejected
+
+
+def test_a_closed_pool_tries_no_password() -> None:
+    ledger, tenant = Ledger(), holding()
+    slots = open_up_to_the_login(ledger, tenant)
+    ledger.shut(tenant, NOW)
+    assert [ledger.may_log_in(slot) for slot in slots] == [False] * 3
+
+
+def test_a_password_of_another_pool_that_was_never_accepted_waits_too() -> None:
+    ledger, tenant, other, plain = Ledger(), holding(), holding(), Tenant(cap=4)
+    first, *_ = open_up_to_the_login(ledger, tenant)
+    ledger.open_failed(first, AuthError("530"), NOW, delay=0.0, for_good=True)
+    for slot in list(ledger.slots[1:]):
+        ledger.withdrawn(slot, NOW)
+    ledger.pump(NOW + 1)
+    enter(ledger, plain, now=NOW + 1)  # it does not ask
+    ledger.greeted(ledger.slots[0], NOW + 1)
+    enter(ledger, other, now=NOW + 1)
+    ledger.greeted(ledger.slots[1], NOW + 1)
+    assert ledger.may_log_in(ledger.slots[1]) is None
+    log_in(ledger, NOW + 1)
+    assert ledger.may_log_in(ledger.slots[1])
+
+
+def test_no_idle_session_of_others_ends_while_the_slots_of_ended_connections_settle() -> None:
+    ledger, rich, tenant = Ledger(), pool(cap=3), holding()
+    place, loan = borrow(ledger, rich)
+    ledger.release(place, loan, NOW)
+    for _ in range(2):
+        enter(ledger, tenant)
+        ledger.greeted(ledger.slots[-1], NOW)
+    first, second = jobs(ledger, State.OPENING)
+    assert ledger.may_log_in(first)
+    ledger.open_failed(first, REFUSED, NOW, delay=0.0, for_good=False)
+    assert second.doomed
+    assert jobs(ledger, State.OPEN) == [place.slot]
+    ledger.withdrawn(second, NOW)
+    assert jobs(ledger, State.OPEN) == [place.slot]
+
+
+def test_at_a_login_those_do_not_count_that_wait_for_theirs() -> None:
+    ledger, tenant = Ledger(), holding()
+    first, *_ = open_up_to_the_login(ledger, tenant)
+    words = {"hint": None, "of_user": False, "of_server": False}
+    assert ledger.refused(first, NOW, **words) is None  # type: ignore[arg-type]  # terms by name
+    assert ledger.learned is None
+
+
 def test_nothing_is_opened_before_the_back_off_is_over() -> None:
     ledger, tenant = Ledger(), pool(cap=2)
     enter(ledger, tenant)

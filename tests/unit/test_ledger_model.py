@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -41,6 +41,8 @@ from ftppool.slots import Place, Slot, State, Tenant, Waiter
 T = TypeVar("T")
 PACKAGE = os.path.dirname(os.path.abspath(ftppool.__file__))
 THREADS = range(7)
+NOTES = {"_stuck", "_unsettled", "busy"}
+"""What a pump of the ledger notes for the events that need none."""
 LATEST = 0.03
 """Seconds: a borrower's `now` may be that old when he has the lock at last."""
 
@@ -129,7 +131,7 @@ def snapshot(ledger: Ledger, *, notes: bool = True) -> tuple[object, ...]:
     plain = {
         name: list(value) if isinstance(value, Iterable) else value
         for name, value in vars(ledger).items()
-        if notes or name not in {"_stuck", "_unsettled", "busy"}
+        if notes or name not in NOTES
     }
     return slots, waiters, terms, plain
 
@@ -170,8 +172,9 @@ Line = int | Interrupt | None
 class World:
     """All that is around a ledger. `stale`: something has changed and no pump ran to its end."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, *, holds: bool = False) -> None:
         self.places = places
+        self.holds = holds
         self.ledger = Ledger()
         self.now = 1000.0
         self.stale = False
@@ -187,6 +190,7 @@ class World:
         self.mailbox: list[tuple[Place, Loan]] = []
         # The gate: jobs that it has claimed, and what it has of the limiter.
         self.jobs: list[Slot] = []
+        self.logging_in: set[Slot] = set()
         self.permits: set[Slot] = set()
         # The server: what it counts, from when on it may forget it, and what it has seen end.
         self.server: dict[Slot, float] = {}
@@ -197,7 +201,9 @@ class World:
         self.allowance = 0
 
     def pool(self, cap: int, max_idle: float = 30.0) -> Tenant:
-        self.tenants.append(Tenant(cap=cap, places=self.places, max_idle=max_idle))
+        self.tenants.append(
+            Tenant(cap=cap, places=self.places, max_idle=max_idle, holds=self.holds)
+        )
         return self.tenants[-1]
 
     def do(
@@ -300,7 +306,8 @@ class World:
         owners = [place.owner for slot in slots for place in slot.places]
         loans = [owner for owner in owners if isinstance(owner, Loan)]
         holds = any(loan.thread in waiter.threads for loan in loans)
-        plain = self.places == 1 and len(loans) == len(slots) <= self.allowed()
+        # One more that is open as a probe ends when it comes back, for nobody.
+        plain = self.places == 1 and len(loans) == len(slots) <= self.allowed(probe=False)
         # With a limit of one user, threads may wait in a ring over two pools: not all is told then.
         plain = plain and all(tenant.learned is None for tenant in self.tenants)
         if told or (holds and plain):
@@ -415,7 +422,32 @@ class World:
         self.server[slot] = float("inf")
         self.do("greeted", slot)
 
+    def may_log_in(self, slot: Slot) -> bool:
+        """A driver that holds asks; one that is not to log in says QUIT."""
+        if not self.holds or slot in self.logging_in:
+            return True
+        if not slot.greeted:
+            self.greet(slot)
+        tenant = slot.tenant
+        trying = [other for other in self.logging_in if not other.tenant.proven]
+        nobody = all(waiter.tenant is not tenant for waiter in unserved(self.ledger))
+        useless = slot.doomed or tenant.closed or (tenant.rejected and nobody)
+        useless &= not tenant.proven
+        granted = self.ledger.may_log_in(slot)
+        assert granted is (False if useless else None if trying and not tenant.proven else True)
+        if granted:
+            self.logging_in.add(slot)
+        elif granted is False:
+            self.jobs.remove(slot)
+            self.server[slot] = self.now + FIRST_SETTLE
+            self.do("withdrawn", slot)
+            assert slot.state in {State.SETTLING, State.FREE}
+        return bool(granted)
+
     def log_in(self, slot: Slot, lifetime: float) -> None:
+        if not self.may_log_in(slot):
+            return
+        self.logging_in.discard(slot)
         self.jobs.remove(slot)
         self.server[slot] = float("inf")
         self.do("opened", slot, object(), expires=self.now + lifetime)
@@ -435,9 +467,19 @@ class World:
 
     def fail(self, slot: Slot, error: FTPPoolError, delay: float, *, for_good: bool) -> None:
         waiting = unserved(self.ledger)
+        in_vain = slot in self.logging_in and not slot.tenant.proven
+        held_back = [
+            other
+            for other in self.ledger.slots
+            if other.state is State.OPENING and other.tenant is slot.tenant and other is not slot
+        ]
+        self.logging_in.discard(slot)
         self.jobs.remove(slot)
         self.server.pop(slot, None)
         self.do("open_failed", slot, error, delay=delay, for_good=for_good)
+        if in_vain:
+            assert all(other.doomed for other in held_back), "tried by one who waited for it"
+            assert slot.tenant.rejected or not for_good
         for waiter in waiting:
             if waiter.tenant is slot.tenant and waiter.place is None:
                 assert (waiter.error is error) == for_good or waiter.tenant.closed
@@ -460,6 +502,12 @@ class World:
         """The server's own count of our connections, and DESIGN 4."""
         ended = [tenant for when, tenant in self.ended if self.now - when < MEMORY]
         others = [other for other in self.server if other is not slot]
+        if slot in self.logging_in:  # then the server counts those that have come as far
+            others = [
+                other
+                for other in others
+                if other.state is not State.OPENING or other in self.logging_in
+            ]
         ending = [other for other in others if other.state in {State.CLOSING, State.SETTLING}]
         settle = self.ledger.settle * (2 if ended or ending else 1)
         tenants, learned = [other.tenant for other in others] + ended, self.ledger.learned
@@ -570,14 +618,22 @@ class World:
         """The open before has its greeting; after a failure, or before any login, its login."""
         before = [slot for slot in self.ledger.slots if slot.state is State.OPENING]
         before = [slot for slot in before if slot is not new]
-        strictly = self.ledger.failures or not tenant.proven
+        strictly = self.ledger.failures or not (tenant.proven or tenant.holds)
         return not before if strictly else all(slot.greeted for slot in before)
+
+    def coming(self) -> int:
+        """How many slots will be free without anybody's doing."""
+        states = {State.CLOSING, State.SETTLING}
+        return sum(
+            slot.state in states or (slot.state is State.OPENING and slot.doomed)
+            for slot in self.ledger.slots
+        )
 
     def needy(self, waiters: list[Waiter]) -> list[Waiter]:
         """Who of these needs room at the address: no slot of his pool is on its way to him."""
         promised: Counter[Tenant] = Counter()
         for slot in self.ledger.slots:
-            if slot.state is State.OPENING:
+            if slot.state is State.OPENING and not slot.doomed:
                 promised[slot.tenant] += slot.tenant.places
         needy = []
         for waiter in waiters:
@@ -605,7 +661,9 @@ class World:
             mine = [other for other in slots if other.tenant is slot.tenant]
             assert len(mine) <= self.allowed_to(slot.tenant)
             if complete:
-                opening = [other for other in mine if other.state is State.OPENING]
+                opening = [
+                    other for other in mine if other.state is State.OPENING and not other.doomed
+                ]
                 waiting = unserved(self.ledger)
                 his = [waiter for waiter in waiting if waiter.tenant is slot.tenant]
                 beneficiary = his[(len(opening) - 1) * self.places]
@@ -642,7 +700,7 @@ class World:
             ]
             assert all(other.tenant is not tenant for other in earlier), "not FIFO"
             if complete and self.places == 1 and len(self.ledger.slots) >= self.allowed():
-                coming = self.ledger.count(State.CLOSING) + self.ledger.count(State.SETTLING)
+                coming = self.coming()
                 assert len(self.needy(earlier)) <= coming, "overtook a waiter of another pool"
         self.given = given
 
@@ -651,7 +709,7 @@ class World:
         for slot in list(self.server):
             if slot not in self.ledger.slots:
                 assert self.now >= self.server.pop(slot), "not settled yet"
-                self.ended.append((self.now, slot.tenant))
+                self.ended.append((slot.settled_at, slot.tenant))
 
     # -- what must hold after every step -----------------------------------------------------------
 
@@ -679,6 +737,12 @@ class World:
         for owner in owners:
             known = owner in loans if isinstance(owner, Loan) else owner in self.queue
             assert known or (isinstance(owner, Waiter) and not owner.alive)
+
+    def check_that_a_password_is_tried_by_one(self) -> None:
+        """DESIGN 4: until it is known to be right."""
+        opening = {slot for slot in self.ledger.slots if slot.state is State.OPENING}
+        assert self.logging_in <= opening
+        assert sum(not slot.tenant.proven for slot in self.logging_in) <= 1
 
     def check_the_queue(self) -> None:
         """DESIGN 11.4; `_look_at_gifts` has the rest of it."""
@@ -713,7 +777,7 @@ class World:
             may_open = needy and self.one_by_one(needy[0].tenant)
             assert not (may_open and self.now >= ledger.not_before)
             return
-        coming = ledger.count(State.CLOSING) + ledger.count(State.SETTLING)
+        coming = self.coming()
         for waiter in needy[coming:]:
             others = [slot for slot in ledger.slots if slot.tenant is not waiter.tenant]
             assert not any(slot.idle for slot in others)
@@ -722,7 +786,11 @@ class World:
         """DESIGN 11.8 and 11.9: no session is kept that nobody may have."""
         if self.stale:
             return
-        living = [slot for slot in self.ledger.slots if slot.state in {State.OPENING, State.OPEN}]
+        living = [
+            slot
+            for slot in self.ledger.slots
+            if slot.state is State.OPEN or (slot.state is State.OPENING and not slot.doomed)
+        ]
         idle = [slot for slot in living if slot.idle]
         for slot in idle:
             assert not slot.doomed
@@ -732,9 +800,14 @@ class World:
         assert not idle or len(living) <= self.allowed()
 
     def check_that_a_second_pump_changes_nothing(self) -> None:
-        """Nor does one at any time before the next deadline: who sleeps until it misses nothing."""
+        """Nor does one at any time before the next deadline: who sleeps until it misses nothing.
+
+        It leaves no note in the ledger: those of the last event must serve the next one, and none
+        may come from a later time.
+        """
         if self.stale:
             return
+        notes = {name: getattr(self.ledger, name) for name in NOTES}
         jobs = [slot for slot in self.ledger.slots if slot.state in {State.OPENING, State.CLOSING}]
         assert self.ledger.busy or all(slot.claimed for slot in jobs)
         before = snapshot(self.ledger, notes=False)
@@ -747,6 +820,8 @@ class World:
         assert deadline is None or deadline > self.now
         self.ledger.pump(self.now + 50.0 if deadline is None else (self.now + deadline) / 2)
         assert snapshot(self.ledger, notes=False) == before
+        for name, value in notes.items():
+            setattr(self.ledger, name, value)
 
     def check_the_counts(self) -> None:
         ledger = self.ledger
@@ -760,6 +835,7 @@ class World:
     def check_all(self) -> None:
         self.check_the_cap()
         self.check_that_no_slot_is_lost()
+        self.check_that_a_password_is_tried_by_one()
         self.check_the_queue()
         self.check_that_no_waiter_is_stuck()
         self.check_what_must_end()
@@ -777,10 +853,11 @@ class LedgerMachine(RuleBasedStateMachine):
     """Few rules for much: Hypothesis leaves out some of the rules in each run."""
 
     places: ClassVar[int]
+    holds: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.places)
+        self.world = World(self.places, holds=self.holds)
 
     @initialize(
         terms=st.lists(
@@ -922,7 +999,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.claimed(State.OPENING))
     @rule(
         how=st.sampled_from(
-            ["logs in", "greets", "address", "user", "server", "fails", "fails for good", "denied"]
+            [
+                "logs in",
+                "greets",
+                "asks",
+                "address",
+                "user",
+                "server",
+                "fails",
+                "fails for good",
+                "denied",
+            ]
         ),
         pick=PICK,
         lifetime=st.sampled_from([1000.0, 5.0]),
@@ -932,9 +1019,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def open_ends(
         self, how: str, pick: int, lifetime: float, delay: float, hint: int | None
     ) -> None:
-        world, slot = self.world, picked(self.world.claimed(State.OPENING), pick)
+        self.end_open(how, picked(self.world.claimed(State.OPENING), pick), lifetime, delay, hint)
+
+    def end_open(
+        self, how: str, slot: Slot, lifetime: float, delay: float, hint: int | None
+    ) -> None:
+        world = self.world
         if how == "logs in":
             world.log_in(slot, lifetime)
+        elif how == "asks":
+            world.may_log_in(slot)
         elif how.startswith("fails"):
             world.fail(slot, AuthError("530"), delay, for_good=how == "fails for good")
         elif how in {"address", "user", "server"}:
@@ -975,7 +1069,13 @@ class ThreePlaces(LedgerMachine):
     places = 3
 
 
-@pytest.mark.parametrize("machine", [OnePlace, ThreePlaces])
+class Holding(OnePlace):
+    """FTP: connections wait with their login until the password is known to be right."""
+
+    holds = True
+
+
+@pytest.mark.parametrize("machine", [OnePlace, ThreePlaces, Holding])
 def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
     machine: type[LedgerMachine],
 ) -> None:
@@ -987,6 +1087,100 @@ def test_cap_lost_slots_fifo_and_stuck_waiters_in_any_order_of_events(
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
+
+
+NEWCOMERS = st.sampled_from(
+    [
+        "asks", "asks", "asks", "logs in", "address", "user", "fails", "fails for good",
+        "one more", "another pool", "leaves", "dispatch", "time passes", "shut",
+    ]
+)  # fmt: skip
+
+
+@given(cap=st.integers(2, 4), count=st.integers(2, 4), steps=st.lists(st.tuples(NEWCOMERS, PICK)))
+@settings(deadline=None, max_examples=400)
+def test_until_a_password_is_known_to_be_right_one_connection_at_a_time_tries_it(
+    cap: int, count: int, steps: list[tuple[str, int]]
+) -> None:
+    """The same from the start of a pool, where the machine above seldom stays for long."""
+    world = World(1, holds=True)
+    tenant = world.pool(cap)
+    for _ in range(count):
+        world.enter(tenant)
+    for step, pick in steps:
+        opening = world.claimed(State.OPENING)
+        if step == "another pool" and len(world.tenants) < 3:
+            tenant = world.pool(cap)
+        if step in {"one more", "another pool"}:
+            if world.free_threads() and not tenant.closed:
+                world.enter(tenant)
+        elif step == "leaves":
+            if world.queue:
+                world.leave(picked(world.queue, pick))
+        elif step == "dispatch":
+            world.dispatch()
+        elif step == "time passes":
+            world.now += 0.06
+            world.do("pump")
+        elif step == "shut":
+            world.do("shut", picked(world.tenants, pick))
+        elif not opening:
+            continue
+        elif step == "asks":
+            world.may_log_in(picked(opening, pick))
+        elif step == "logs in":
+            world.log_in(picked(opening, pick), 1000.0)
+        elif step in {"address", "user"}:
+            world.refuse(picked(opening, pick), 0.0, None, step)
+        else:
+            error = AuthError("530")
+            world.fail(picked(opening, pick), error, 0.0, for_good=step == "fails for good")
+        world.check_all()
+    world.finish()
+
+
+def two_in_use_beyond_a_lesson_of_one(probe_in: float) -> World:
+    """Threads "one" and "two" hold sessions of the first of two pools; then one was allowed."""
+    world = World(1)
+    tenant = world.pool(3)
+    world.pool(3)
+    for thread in ("one", "two"):
+        world.enter(tenant, thread)
+        world.work()
+    world.do("taught", None, 1, world.now + probe_in)
+    world.check_all()
+    return world
+
+
+@pytest.mark.parametrize("probe_in", [0.0, 300.0])
+def test_who_holds_one_of_more_than_a_lesson_allows_is_not_told_before_the_others_wait_too(
+    probe_in: float,
+) -> None:
+    world = two_in_use_beyond_a_lesson_of_one(probe_in)
+    waiter = world.enter(world.tenants[1], "one")
+    world.check_all()
+    assert not world.torn, "what thread two gives back may be of use"
+    world.give_back(*world.held[1])
+    world.work()
+    world.check_all()
+    if probe_in:
+        assert deadlocked(world.ledger, waiter, world.now), "only his own is left"
+        world.leave(waiter)
+    assert len(world.held) == (1 if probe_in else 2), "the probe was his"
+    world.finish()
+
+
+def test_a_look_at_a_later_time_leaves_no_note_of_what_may_be_handed_on() -> None:
+    """In 50 seconds, which the check looks ahead, the address may have room for both."""
+    world = two_in_use_beyond_a_lesson_of_one(probe_in=5.0)
+    world.check_all()
+    waiter = world.enter(world.tenants[0], "three")
+    world.check_all()
+    world.give_back(*world.held[0])
+    assert not waiter.served, "one beyond the lesson was handed on"
+    world.check_all()
+    assert world.ledger.count(State.CLOSING) == 1
+    world.finish()
 
 
 def crowded(places: int) -> World:

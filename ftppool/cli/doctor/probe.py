@@ -86,6 +86,9 @@ class _Nobody:
     def greeted(self) -> None:
         pass
 
+    def wait_to_log_in(self) -> None:
+        pass
+
 
 class Prober:
     """Opens the connections of one probe; leaving the ``with`` block ends them all with QUIT."""

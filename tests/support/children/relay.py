@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -76,15 +77,15 @@ class Talk:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._rest = {"command": b"", "reply": b""}
-        self._verb = b""
+        self._verbs: deque[bytes] = deque()  # commands without their final reply
         self.plain = True
 
     def commands(self, data: bytes) -> None:
         """Read what the client sent."""
         self._note("C", data)
         for line in self._lines("command", data):
-            self._verb = line.split(b" ")[0].upper()
-            self._record.quit = self._record.quit or self._verb == b"QUIT"
+            self._verbs.append(line.split(b" ")[0].upper())
+            self._record.quit = self._record.quit or self._verbs[-1] == b"QUIT"
 
     def replies(self, data: bytes) -> None:
         """Read what the server sent."""
@@ -96,13 +97,13 @@ class Talk:
                 secure_shell = line.startswith(b"SSH-")
                 self._record.refused = line[:1] != b"2" and not secure_shell
                 self.plain = not secure_shell
-            elif match is not None and match[2] == b" ":
+            elif match is not None and match[2] == b" " and match[1][:1] != b"1":
                 self._final_reply(match[1], match[3])
 
     def _final_reply(self, code: bytes, text: bytes) -> None:
         record = self._record
         # One verdict for each command: Pure-FTPd says "530 Logout." when it sees a FIN.
-        verb, self._verb = self._verb, b""
+        verb = self._verbs.popleft() if self._verbs else b""
         if code == b"234":
             self.plain = False  # TLS from here on
         elif code == b"226":

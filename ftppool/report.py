@@ -179,7 +179,7 @@ class BatchReport:
 
     @property
     def bytes_received(self) -> int:
-        """Those of them that came from the server: all of a download, none of an upload."""
+        """How many of them came from the server, as all of a download do and none of an upload."""
         return sum(outcome.received for outcome in self.outcomes)
 
     @property

@@ -369,6 +369,8 @@ def _directory(scheme: str, path: str) -> str:
 
 
 def _encode(text: str, *, safe: str) -> str:
+    if re.fullmatch(f"[A-Za-z0-9_.~{safe}-]*", text):
+        return text
     from urllib.parse import quote
 
     return quote(text, safe=safe, errors="surrogateescape")

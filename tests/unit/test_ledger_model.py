@@ -177,6 +177,7 @@ class World:
         self.holds = holds
         self.ledger = Ledger()
         self.now = 1000.0
+        self.seen = self.now  # what the last call took for now: no lesson came due after that
         self.stale = False
         self.interrupted = False
         self.result: object = None
@@ -217,6 +218,8 @@ class World:
     ) -> bool:
         """Make one call of the ledger; False if it was torn. Then look at what it did."""
 
+        self.seen = self.now - late
+
         def call() -> None:
             self.result = getattr(self.ledger, method)(*args, self.now - late, **keywords)
 
@@ -230,7 +233,7 @@ class World:
         elif pumps and not late:
             self.stale = False
         self._look_at_new_slots(complete=not torn)
-        self._look_at_gifts(self.now - late, complete=not torn)
+        self._look_at_gifts(complete=not torn)
         self._look_at_the_server()
         return not torn
 
@@ -606,13 +609,13 @@ class World:
         tenants = [slot.tenant for slot in self.ledger.slots]
         waiting = [waiter for waiter in self.ledger.waiters if waiter.error is None]
         tenants += [waiter.tenant for waiter in waiting if waiter.alive]
-        more = probe and self.now >= self.ledger.probe_at
+        more = probe and self.seen >= self.ledger.probe_at
         learned = [self.ledger.learned + more] if self.ledger.learned else []
         return max(1, min([tenant.cap for tenant in tenants] + learned, default=1))
 
     def allowed_to(self, tenant: Tenant) -> int:
         """How many slots a pool may have after what was learned of its user."""
-        return (tenant.learned or 99) + (self.now >= tenant.probe_at)
+        return (tenant.learned or 99) + (self.seen >= tenant.probe_at)
 
     def one_by_one(self, tenant: Tenant, new: Slot | None = None) -> bool:
         """The open before has its greeting; after a failure, or before any login, its login."""
@@ -672,7 +675,7 @@ class World:
                 room = sum(-(-count // self.places) for count in kept.values())
                 assert len(slots) + room <= self.allowance, "overtook a waiter of another pool"
 
-    def _look_at_gifts(self, now: float, *, complete: bool) -> None:
+    def _look_at_gifts(self, *, complete: bool) -> None:
         """First come, first served; and nobody is handed what he must not get."""
         given = {
             (place, place.owner)
@@ -700,7 +703,7 @@ class World:
             ]
             assert all(other.tenant is not tenant for other in earlier), "not FIFO"
             # In a back-off nothing can be opened, so nobody gains by a session that is kept unused.
-            useful = now >= self.ledger.not_before
+            useful = self.seen >= self.ledger.not_before
             full = len(self.ledger.slots) >= self.allowed()
             if complete and useful and full and self.places == 1:
                 coming = self.coming()
@@ -1215,6 +1218,22 @@ def test_in_a_back_off_who_comes_later_may_use_what_who_waits_for_it_could_not_r
     world.dispatch()
     world.all_goes_well(accept=False)
     assert first.served
+    world.finish()
+
+
+def test_who_reads_the_clock_before_a_lesson_comes_due_overtakes_nobody() -> None:
+    world = World(3)
+    limited, other = world.pool(4), world.pool(3)
+    for _ in range(3):
+        world.enter(limited)
+        world.work()
+    world.do("taught", limited, 1, world.now + 5.0)
+    world.enter(limited)
+    world.now += 5.0
+    world.enter(other, late=LATEST)
+    assert world.ledger.count(State.OPENING) == 1
+    world.dispatch()
+    world.check_all()
     world.finish()
 
 

@@ -1223,7 +1223,7 @@ def test_in_a_back_off_who_comes_later_may_use_what_who_waits_for_it_could_not_r
 
 def test_who_reads_the_clock_before_a_lesson_comes_due_overtakes_nobody() -> None:
     world = World(3)
-    limited, other = world.pool(4), world.pool(3)
+    limited, other = world.pool(2), world.pool(2)
     for _ in range(3):
         world.enter(limited)
         world.work()

@@ -309,8 +309,10 @@ class World:
         owners = [place.owner for slot in slots for place in slot.places]
         loans = [owner for owner in owners if isinstance(owner, Loan)]
         holds = any(loan.thread in waiter.threads for loan in loans)
-        # One more that is open as a probe ends when it comes back, for nobody.
-        plain = self.places == 1 and len(loans) == len(slots) <= self.allowed(probe=False)
+        # While a probe is due there may be room for one more, or one more is open than is sure to
+        # stay: a hope for the ledger, none in the future that is looked at here.
+        plain = self.places == 1 and len(loans) == len(slots) <= self.allowed()
+        plain = plain and self.now < self.ledger.probe_at
         # With a limit of one user, threads may wait in a ring over two pools: not all is told then.
         plain = plain and all(tenant.learned is None for tenant in self.tenants)
         if told or (holds and plain):
@@ -1176,6 +1178,21 @@ def test_who_holds_one_of_more_than_a_lesson_allows_is_not_told_before_the_other
         assert deadlocked(world.ledger, waiter, world.now), "only his own is left"
         world.leave(waiter)
     assert len(world.held) == (1 if probe_in else 2), "the probe was his"
+    world.finish()
+
+
+def test_who_is_not_served_yet_when_a_probe_comes_due_is_not_told_of_a_deadlock() -> None:
+    world = World(1)
+    ours, theirs = world.pool(4), world.pool(4)
+    world.enter(theirs, "one")
+    world.work()
+    world.do("taught", None, 1, world.now)
+    first = world.enter(ours, "two", late=LATEST)
+    world.enter(ours, "one")  # he is behind one whom nothing could help a moment ago
+    assert not world.torn, "the probe may be for him"
+    world.leave(first)
+    world.work()
+    assert [loan.thread for _, loan in world.held] == ["one", "one"]
     world.finish()
 
 

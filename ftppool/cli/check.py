@@ -188,12 +188,11 @@ def _taught(address: str | None, user: str) -> Facts:
     if address is None or sys.platform == "win32":
         return {"learned": [], "held_here": 0}
     else:  # noqa: RET505 - so that type checkers see it for each platform
-        from ftppool.cli.doctor.slotview import WAITING
         from ftppool.limits.machine import MachineLimiter
 
         limiter = MachineLimiter.shared()
         lessons = limiter.lessons(address)
-        held = sum(record.state not in WAITING for record in limiter.records(address))
+        held = sum(record.state == "held" for record in limiter.records(address))
         learned = [
             {
                 "who": "everybody" if who is None else who,

@@ -261,10 +261,14 @@ def _slots(stack: ExitStack, folder: Path) -> list[Shown]:
     )  # fmt: skip
     assert holder.stdout is not None
     holder.stdout.readline()
+    command = [str(stage.root / "bin/ftppool"), "slots"]
     try:
-        return record(
-            [str(stage.root / "bin/ftppool"), "slots"], stage.work, stage.environment, 128
-        )
+        for _ in range(50):  # until it is known that nobody waits any more
+            said = subprocess.run(command, env=stage.environment, check=True, capture_output=True)
+            if b"backs off" not in said.stdout:
+                break
+            time.sleep(0.1)
+        return record(command, stage.work, stage.environment, 128)
     finally:
         holder.communicate()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,14 @@ def claim_ports() -> Ports:
     A port had by binding port 0 can be lost to any process before the server binds it, and
     passive ports cannot be had that way at all. So the machine's test servers share blocks
     below the ephemeral ports, and holding the first port of a block is the claim to it.
+    The kernel keeps an ended connection for a minute (TIME_WAIT): blocks to whose last listener
+    fewest are left come first, as what looks at the machine's connections sees those too.
     """
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
     blocks = list(range(_FIRST_PORT, int(ephemeral) - _BLOCK, _BLOCK))
-    for base in random.SystemRandom().sample(blocks, len(blocks)):
+    left = Counter(row[2] for row in _connections())
+    shuffled = random.SystemRandom().sample(blocks, len(blocks))
+    for base in sorted(shuffled, key=lambda base: left[_end(base + 1)]):
         claim = socket.socket()
         try:
             claim.bind(("127.0.0.1", base))
@@ -72,8 +77,17 @@ def connections_to(port: int) -> int:
 
     They include those that no server process has accepted yet.
     """
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[1] == f"{_LOOPBACK}:{port:04X}" and row[3] in _OPEN_STATES for row in rows)
+    return sum(row[1] == _end(port) and row[3] in _OPEN_STATES for row in _connections())
+
+
+def _connections() -> list[list[str]]:
+    """Return the fields of each row of the kernel's table: number, local end, remote end, state."""
+    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+
+
+def _end(port: int) -> str:
+    """Return a loopback port as the kernel's table writes it."""
+    return f"{_LOOPBACK}:{port:04X}"
 
 
 class Child:

@@ -11,7 +11,6 @@ from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
 from ftppool.errors import ConfigError, FTPPoolError, TransferError
-from ftppool.options import picked
 from ftppool.patterns import Globs, patterns_of
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
@@ -64,7 +63,7 @@ def run_downloads(
     Raises:
         ConfigError: An argument is wrong.
     """
-    how = picked(HowToDownload, options)
+    how = HowToDownload.among(options)
     plan = plan_of(
         options,
         workers=workers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ftppool.drivers.base import Address
 
@@ -16,7 +15,6 @@ CLOSES_EARLY_DATA = re.compile("pyftpdlib")
 """Greetings of servers that close a data connection on which bytes arrive before the STOR."""
 
 
-@dataclass(eq=False, slots=True)
 class Known:
     """Facts about one server; each is changed by a single store, so threads need no lock.
 

@@ -23,6 +23,7 @@ __all__ = [
     "DownloadBatchOptions",
     "DownloadOptions",
     "Wanted",
+    "check_downloads",
     "run_downloads",
 ]
 
@@ -43,6 +44,18 @@ class DownloadBatchOptions(DownloadOptions, BatchOptions, total=False):
     """The keyword arguments of ``download_batch``; see :meth:`ftppool.FTPPool.download_batch`."""
 
     on_downloaded: Callable[[Outcome], object] | None
+
+
+def check_downloads(options: DownloadBatchOptions) -> None:
+    """Refuse what :func:`run_downloads` would refuse, without a file.
+
+    Raises:
+        ConfigError: An argument is wrong.
+    """
+    picked(HowToDownload, options)
+    plan_of(options, workers=1, on_arrived=options.get("on_downloaded"), list_rest=True)
+    patterns_of("include", options.get("include"))
+    patterns_of("exclude", options.get("exclude"))
 
 
 def run_downloads(

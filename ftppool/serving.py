@@ -97,7 +97,8 @@ class _Ending:
             for slot in self._slots
         )
         self._draining = sum(1 for slot in self._slots if slot.state is State.OPEN and slot.doomed)
-        self._useless = now < ledger.not_before  # nothing could be opened in its place
+        # Nothing could be opened in its place.
+        self._useless = now < max(ledger.not_before, ledger.budget_ends())
         self.drained: bool = False
 
     def make_room_for(self, tenant: Tenant) -> bool:

@@ -12,7 +12,8 @@ from typing import BinaryIO, NoReturn
 
 from ftppool.errors import ConfigError, FTPPoolError, TransferError
 
-__all__ = ["LocalFile", "not_a_file", "open_callable", "open_path", "raise_error", "source_error"]
+__all__ = ["LocalFile", "described", "not_a_file", "open_callable", "open_path", "raise_error"]
+__all__ += ["source_error"]
 
 _DENIED = "is not readable by this user; grant read permission or leave it out"
 _LOOP = "is a symbolic link that leads back to itself; mend or remove the link"
@@ -57,6 +58,15 @@ def open_path(path: str) -> LocalFile:
     if sys.platform != "win32":
         os.set_blocking(stream.fileno(), True)
     return stream
+
+
+def described(source: BinaryIO) -> os.stat_result | None:
+    """Return what the system says of an open source; None if that is no plain file of its own."""
+    if type(source) is LocalFile:
+        return source.info
+    if type(source) is io.FileIO:
+        return os.fstat(source.fileno())
+    return None
 
 
 def _open_at_once(path: str, flags: int) -> int:

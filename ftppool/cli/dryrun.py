@@ -12,7 +12,7 @@ from ftppool.cli.exits import Exit, one_line
 from ftppool.cli.filelist import nothing_in
 from ftppool.cli.reportfile import JsonLines
 from ftppool.cli.voice import Voice
-from ftppool.downloads import Wanted
+from ftppool.downloads import DownloadBatchOptions, Wanted, check_downloads
 from ftppool.inputs import EmptyDirectory, Input, Inputs
 from ftppool.options import PoolOptions
 from ftppool.patterns import Globs, patterns_of
@@ -49,10 +49,17 @@ def put(
     return teller.end()
 
 
-def get(options: Options, target: Target, wanted: Iterable[Wanted], pool: PoolOptions) -> int:
-    """Say what would be fetched; it takes one session to look."""
+def get(
+    options: Options,
+    target: Target,
+    wanted: Iterable[Wanted],
+    pool: PoolOptions,
+    how: DownloadBatchOptions,
+) -> int:
+    """Say what would be fetched, by one session; refuses what the run would refuse."""
     from ftppool.errors import TransferError
 
+    check_downloads(how)
     teller = _Teller(options)
     include = Globs(patterns_of("include", options.include))
     exclude = Globs(patterns_of("exclude", options.exclude))

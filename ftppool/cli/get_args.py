@@ -11,13 +11,9 @@ from ftppool.cli.exits import one_line
 from ftppool.cli.words import EXITS, PASSWORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ftppool.cli.moving import Watchers
-    from ftppool.downloads import Wanted
-    from ftppool.options import PoolOptions
+    from ftppool.downloads import DownloadBatchOptions
     from ftppool.report import BatchReport
-    from ftppool.target import Target
 
 __all__ = ["add", "run"]
 
@@ -75,46 +71,40 @@ def run(options: Options) -> int:
     place, wanted = filelist.to_fetch(options)
     options.server_url = one_line(place.target.url)
     pool = connect.pool_options(options, place.target)
+    how = _how(options)
     if options.dry_run:
         from ftppool.cli import dryrun
 
-        return dryrun.get(options, connect.with_password(options, place), wanted, pool)
+        return dryrun.get(options, connect.with_password(options, place), wanted, pool, how)
 
     def batch(watchers: Watchers) -> BatchReport:
+        from dataclasses import replace
+
+        from ftppool.pool import FTPPool
+
+        how["progress"] = watchers.progress
         # Only now: the report tells of a password that cannot be had, too.
-        return _fetch(options, connect.with_password(options, place), wanted, pool, watchers)
+        target = connect.with_password(options, place)
+        with FTPPool(
+            target, max_per_ip=options.max_per_ip, on_event=watchers.on_event, **pool
+        ) as open_pool:
+            report = open_pool.download_batch(wanted, options.dest, **how)
+        return replace(report, stats=open_pool.stats())  # with every session closed and counted
 
     return moving.move(options, place, batch)
 
 
-def _fetch(
-    options: Options,
-    target: Target,
-    wanted: Iterable[Wanted],
-    pool_options: PoolOptions,
-    watchers: Watchers,
-) -> BatchReport:
-    from dataclasses import replace
-
-    from ftppool.pool import FTPPool
-
+def _how(options: Options) -> DownloadBatchOptions:
     assert options.verify != "hash", "bug: it is no choice"
-    with FTPPool(
-        target, max_per_ip=options.max_per_ip, on_event=watchers.on_event, **pool_options
-    ) as pool:
-        report = pool.download_batch(
-            wanted,
-            options.dest,
-            workers=options.workers,
-            verify=options.verify,
-            on_conflict=options.on_conflict,
-            preserve_mtime=options.preserve_mtime,
-            include=options.include,
-            exclude=options.exclude,
-            last=options.last or (),
-            deadline=options.deadline,
-            max_failures=options.max_failures,
-            progress=watchers.progress,
-            check=False,
-        )
-    return replace(report, stats=pool.stats())  # with every session closed and counted
+    return {
+        "workers": options.workers,
+        "verify": options.verify,
+        "on_conflict": options.on_conflict,
+        "preserve_mtime": options.preserve_mtime,
+        "include": options.include,
+        "exclude": options.exclude,
+        "last": options.last or (),
+        "deadline": options.deadline,
+        "max_failures": options.max_failures,
+        "check": False,
+    }

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from ftppool.bucket import Bucket
 from ftppool.drivers.control import DataSocket
 from ftppool.errors import TransferError
-from ftppool.sources import LocalFile
+from ftppool.sources import LocalFile, described
 
 __all__ = ["Flow", "read_from", "ready"]
 
@@ -70,15 +70,12 @@ class Flow:
             Exception: What `on_bytes` raised.
         """
         if type(self._sock) is DataSocket and _SENDFILE:
-            if type(source) is LocalFile:
-                return self._by_kernel(source, path, source.info.st_size)
-            if type(source) is io.FileIO:
-                info = os.fstat(source.fileno())
-                if stat.S_ISREG(info.st_mode):
-                    return self._by_kernel(source, path, info.st_size)
+            info = described(source)
+            if info is not None and stat.S_ISREG(info.st_mode):
+                return self._by_kernel(source, path, info.st_size)
         return self._by_hand(source, path)
 
-    def _by_kernel(self, source: io.FileIO, path: str, size: int) -> bool:
+    def _by_kernel(self, source: BinaryIO, path: str, size: int) -> bool:
         fd, to = source.fileno(), self._sock.fileno()
         start = offset = source.tell()
         while offset < size:

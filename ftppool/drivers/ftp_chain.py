@@ -42,6 +42,7 @@ MOST_PRELIMINARY = 20
 NONBLOCKING = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 NO_SUCH_COMMAND = frozenset({"500", "501", "502", "504"})
 NO_EPSV = frozenset({"500", "501", "502", "522"})
+DATED = ("213", "200", "253", "250")
 
 
 class _OutOfStep(Exception):
@@ -68,7 +69,9 @@ class Chain:
         self._io_timeout = io_timeout
         self._bucket = bucket
         self._lines: list[str] = []
-        self._asked: deque[tuple[str, str]] = deque()  # commands without their final reply
+        self._asked: deque[tuple[str, tuple[str, ...]]] = (
+            deque()
+        )  # commands without their final reply
         self._replies: dict[str, str] = {}
         self._tail: Tail | None = None
         self._start: Start | None = None
@@ -121,7 +124,7 @@ class Chain:
 
     def _ask_port(self, start: Start) -> None:
         for directory in start.directories:
-            self._ask("MKD", f"MKD {directory}", "257 250")
+            self._ask("MKD", f"MKD {directory}", "257", "250")
         if start.probe is not None:
             self._ask("PROBE", f"SIZE {start.probe}", "213")
         if self._control.known.epsv or self._control.family != socket.AF_INET:
@@ -180,12 +183,12 @@ class Chain:
             tail.error = NotGrouped("nobody knows yet how this server sets times")
             return
         if tail.modified is not None and dates:
-            self._ask("DATE", date_command(dates, tail.path, tail.modified), "213 200 253 250")
+            self._ask("DATE", date_command(dates, tail.path, tail.modified), *DATED)
             self._last_of_tail = "DATE"
         tail.undated = tail.modified is not None and not dates
         if tail.final is not None:
             self._ask("RNFR", f"RNFR {tail.path}", "350")
-            self._ask("RNTO", f"RNTO {tail.final}", "250 200")
+            self._ask("RNTO", f"RNTO {tail.final}", "250", "200")
             self._last_of_tail = "RNTO"
         if not self._last_of_tail:
             self._conclude_tail(tail)  # there is nothing to ask
@@ -193,7 +196,7 @@ class Chain:
     def _store(self, start: Start, port: tuple[str, int]) -> None:
         data = self._dial(port)
         try:
-            self._ask("STOR", f"STOR {start.path}", "226 250")
+            self._ask("STOR", f"STOR {start.path}", "226", "250")
             self._flush()
             broken = self._send(start, data)
             self._read_final(start)
@@ -309,7 +312,7 @@ class Chain:
 
     # -- commands and replies ----------------------------------------------------------------------
 
-    def _ask(self, key: str, line: str, good: str) -> None:
+    def _ask(self, key: str, line: str, *good: str) -> None:
         self._lines.append(line)
         self._asked.append((key, good))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import os
 import posixpath
 from collections.abc import Callable
 from functools import cached_property
@@ -20,7 +18,7 @@ from ftppool.errors import (
     VerifyError,
 )
 from ftppool.logs import log
-from ftppool.sources import LocalFile
+from ftppool.sources import described
 from ftppool.transfer.options import Shared, UploadOptions, token_for
 from ftppool.transfer.parts import part_path
 from ftppool.transfer.proof import Hashed, is_gone, is_same, read_past, seekable, size_of
@@ -140,8 +138,7 @@ class Upload:
             TransferError: It is not as long any more as when it was listed.
         """
         source = self._open()
-        if type(source) is LocalFile or type(source) is io.FileIO:
-            info = source.info if type(source) is LocalFile else os.fstat(source.fileno())
+        if (info := described(source)) is not None:
             if self._seen not in (None, info.st_mtime_ns):
                 self.size, self._distrusted = None, True  # what was sent is of another version
             self.modified, self._seen = info.st_mtime, info.st_mtime_ns

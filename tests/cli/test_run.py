@@ -91,6 +91,11 @@ def test_a_dry_run_refuses_the_settings_that_the_run_would_refuse(tmp_path: Path
         real = one_complaint(run("put", tmp_path, *args, env={"FTPPOOL_PASSWORD": "x"}), 78)
         assert words in real
         assert one_complaint(run("put", "--dry-run", tmp_path, *args), 78) == real
+    for name in ("include", "exclude", "last"):
+        args = [f"--{name}", "/", "ftp://u:p@127.0.0.1:1/out", str(tmp_path / "in")]
+        real = one_complaint(run("get", *args), 78)
+        assert name in real
+        assert one_complaint(run("get", "--dry-run", *args), 78) == real
 
 
 def test_a_report_says_what_became_of_each_file(ftp: Server, tmp_path: Path) -> None:

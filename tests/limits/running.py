@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TypeAlias
 
 PRELUDE = """
 import sys, threading, time, os
@@ -67,8 +68,12 @@ class Program:
                     pipe.close()
 
 
+Run: TypeAlias = Callable[..., Program]
+"""Starts a program."""
+
+
 @contextmanager
-def programs() -> Iterator[Callable[..., Program]]:
+def programs() -> Iterator[Run]:
     """Start programs that are ended at the end."""
     with ExitStack() as stack:
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,8 @@ import ftppool
 from ftppool import FTPPool, ServerBusy
 from ftppool.limits.machine import MachineLimiter
 from tests.conftest import Start
-from tests.limits.running import PRELUDE, Program, programs, wait_until
+from tests.limits.running import PRELUDE, Run, wait_until
 from tests.support.servers import Server
-
-Run = Callable[..., Program]
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with programs() as start:
-        yield start
 
 
 @pytest.fixture(params=["vsftpd", "proftpd", "pure-ftpd"])

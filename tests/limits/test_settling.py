@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,11 @@ from ftppool.limits.base import Denied, Limiter
 from ftppool.limits.machine import MachineLimiter
 from ftppool.limits.process import ProcessLimiter
 from tests.conftest import Start
-from tests.limits.running import Program, programs
+from tests.limits.running import Run
 from tests.support.servers import Server
 
 ADDRESS = "192.0.2.1:21"
 USER = "user"
-
-Run = Callable[..., Program]
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with programs() as start:
-        yield start
 
 
 @pytest.fixture(params=["vsftpd", "proftpd", "pure-ftpd"])
@@ -99,6 +90,7 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
     init = Gate.__init__
 
     def note(self: Gate, *arguments: object) -> None:
+        # The type checker: whatever Gate takes.
         init(self, *arguments)  # type: ignore[arg-type]
         made.append(self)
 

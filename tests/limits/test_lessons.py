@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,16 +14,9 @@ from ftppool.events import Event, SessionRefused
 from ftppool.lessons import Lesson, Lessons
 from ftppool.limits.machine import MachineLimiter
 from tests.conftest import Start
-from tests.limits.running import Program, programs
-from tests.limits.test_processes import Run
+from tests.limits.running import Program, Run
 from tests.support.relay import Relay
 from tests.support.servers import Server
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with programs() as start:
-        yield start
 
 
 @pytest.fixture(params=["vsftpd", "proftpd", "pure-ftpd"])

@@ -52,7 +52,7 @@ def check_downloads(options: DownloadBatchOptions) -> None:
     Raises:
         ConfigError: An argument is wrong.
     """
-    picked(HowToDownload, options)
+    HowToDownload.among(options)
     plan_of(options, workers=1, on_arrived=options.get("on_downloaded"), list_rest=True)
     patterns_of("include", options.get("include"))
     patterns_of("exclude", options.get("exclude"))

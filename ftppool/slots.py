@@ -118,9 +118,7 @@ class Tenant:
     learned_from: str = ""
     probe_at: float = float("inf")
     not_before: float = 0.0
-    generation: int = 0
     rejected: bool = False
-    closed: bool = False
 
     def __init__(
         self,
@@ -136,6 +134,8 @@ class Tenant:
         self.user: str = user
         self.places: int = places
         self.max_idle: float = max_idle
+        self.generation: int = 0
+        self.closed: bool = False
         self.proven: bool = proven
         self.holds: bool = holds
         self.totals: Totals = Totals()

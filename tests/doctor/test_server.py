@@ -159,7 +159,7 @@ def test_a_ban_of_proftpd_is_told_from_its_limit(start: Start, tmp_path: Path) -
             if counts == wanted:
                 break
             time.sleep(0.25)
-    assert counts == wanted
+    assert counts == wanted, [p.read_text() for p in config.parent.glob("*log*")]
     assert "ftpdctl permit host ADDRESS" in str(of_code(document, "refusals"))
 
 

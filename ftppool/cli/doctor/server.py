@@ -165,8 +165,10 @@ def _find_configurations(machine: Machine, view: ServerView) -> None:
             if os.path.exists(path):
                 _add(view, kind, path, [], seen)
                 break
-    if not view.configurations:
-        _pure_switches(machine, view)
+    known = {one.kind for one in view.configurations}
+    for daemon in view.daemons:
+        if daemon.process.command not in known:
+            _without_file(machine, view, daemon.process)
 
 
 def _named_by(machine: Machine, process: Process) -> list[tuple[str, list[str]]]:
@@ -194,18 +196,16 @@ def _add(view: ServerView, kind: str, path: str, overrides: list[str], seen: set
         view.notes.append(str(error))
 
 
-def _pure_switches(machine: Machine, view: ServerView) -> None:
-    for daemon in view.daemons:
-        if daemon.process.command != "pure-ftpd":
-            continue
-        arguments = machine.command_line(daemon.process.pid)[1:]
-        if arguments:
-            view.configurations.append(pureftpd.read_switches(arguments))
-        else:
-            view.notes.append(
-                "pure-ftpd has replaced its command line, so its switches cannot be seen: name its"
-                " settings with --config"
-            )
+def _without_file(machine: Machine, view: ServerView, process: Process) -> None:
+    """Take what a Pure-FTPd was started with, or say of whom nothing is known."""
+    arguments = machine.command_line(process.pid)[1:]
+    if process.command == "pure-ftpd" and arguments:
+        view.configurations.append(pureftpd.read_switches(arguments))
+    else:
+        view.notes.append(
+            f"the configuration of {process.command}[{process.pid}] was not found, so its limits"
+            " and its log are not known: name it with --config"
+        )
 
 
 def _guests(machine: Machine, ports: Iterable[int]) -> list[Guest]:

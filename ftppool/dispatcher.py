@@ -67,6 +67,13 @@ class Dispatcher:
             self._thread = self._latest = self._workers.new(self._run, "dispatcher")
             launch(self._thread)
 
+    def after_event(self) -> bool:
+        """True if there is something to do: then its thread must be there. Needs the lock."""
+        busy = self._board.ledger.busy
+        if busy:
+            self.start()
+        return busy
+
     def join(self, deadline: float) -> int:
         """Wait for the threads that have no more work; the number of those that still run."""
         with self._board.lock:

@@ -22,6 +22,7 @@ from unittest.mock import patch
 from ftppool import (
     bell,
     board,
+    closing,
     dispatcher,
     gate,
     lease,
@@ -29,6 +30,7 @@ from ftppool import (
     logins,
     opening,
     permits,
+    reasons,
     retiring,
     settling,
     turns,
@@ -40,8 +42,8 @@ LIMIT, LINES_LIMIT = 5000, 100_000
 TRACED = {
     module.__file__
     for module in (
-        board, dispatcher, gate, lease, ledger, logins, opening, permits, retiring, settling,
-        turns, workers,
+        board, closing, dispatcher, gate, lease, ledger, logins, opening, permits, reasons,
+        retiring, settling, turns, workers,
     )
 }  # fmt: skip
 """Where each line may be a point."""
@@ -281,7 +283,7 @@ def controlled(scheduler: Scheduler) -> Iterator[None]:
     )
     clock = SimpleNamespace(monotonic=lambda: scheduler.clock, time=lambda: scheduler.clock)
     with contextlib.ExitStack() as stack:
-        for module in (bell, board, dispatcher, gate, lease, opening, workers):
+        for module in (bell, board, closing, dispatcher, gate, lease, opening, reasons, workers):
             for name, fake in (("threading", threads), ("time", clock)):
                 if hasattr(module, name):
                     stack.enter_context(patch.object(module, name, fake))

@@ -11,6 +11,8 @@ from benchmarks.parts import NAMES
 from benchmarks.results import Records
 
 OURS = ("ftppool", "ftppool, 1 connection")
+BARE = "bare script"
+"""The same steps by sockets alone: no client, but what Python itself takes for them."""
 Figure = Mapping[str, Any]
 
 
@@ -23,6 +25,8 @@ class Goal:
     value: Callable[[Records], float | None]
     """None: not measured."""
     unit: str = ""
+    bare: Callable[[Records], float | None] | None = None
+    """The same number of the bare script: what Python itself leaves of the bound."""
 
 
 def middle(figure: Figure, what: str = "wall") -> float | None:
@@ -45,11 +49,11 @@ def of(records: Records, part: str, client: str, what: str = "wall", **axis: flo
 
 
 def best(found: Mapping[str, Figure]) -> str | None:
-    """Return the fastest client that is not ours."""
+    """Return the fastest client that is not ours, and is one."""
     walls = {
         name: wall
         for name, figure in found.items()
-        if name not in OURS and (wall := middle(figure)) is not None
+        if name not in OURS and not name.startswith(BARE) and (wall := middle(figure)) is not None
     }
     return min(walls, key=walls.__getitem__, default=None)
 
@@ -120,9 +124,11 @@ def _start(what: str) -> Callable[[Records], float | None]:
 
 def _all() -> list[Goal]:
     small = "200 x 10 kB, 20 ms, 4 connections"
+    threads, alone = f"{BARE}, 4 threads", f"{BARE}, 1 thread"
     goals = [
         Goal(f"{small}, {NAMES[server]}: time, of the best peer's", limit,
-             _ratio(f"small-{server}", OURS[0], None))
+             _ratio(f"small-{server}", OURS[0], None),
+             bare=_ratio(f"small-{server}", threads, None))
         for server, limit in (("vsftpd", 0.72), ("proftpd", 0.65), ("pure-ftpd", 0.67))
     ]  # fmt: skip
     goals += [
@@ -138,18 +144,25 @@ def _all() -> list[Goal]:
     for server in ("vsftpd", "proftpd", "pure-ftpd"):
         work = f"2,000 x 1 kB, loopback, {NAMES[server]}: time, of"
         part = f"loopback-{server}"
-        goals.append(Goal(f"{work} the best peer's", 1.1, _ratio(part, OURS[0], None)))
-        threads = _ratio(part, OURS[0], "ftplib, 4 threads")
-        goals.append(Goal(f"{work} ftplib's in 4 threads", 0.8, threads))
+        goals += [
+            Goal(f"{work} {whose}", limit, _ratio(part, OURS[0], theirs),
+                 bare=_ratio(part, threads, theirs))
+            for whose, limit, theirs in (
+                ("the best peer's", 1.1, None),
+                ("ftplib's in 4 threads", 0.8, "ftplib, 4 threads"),
+            )
+        ]  # fmt: skip
     for server in ("vsftpd", "proftpd", "pure-ftpd"):
         work, part = f"1 GB, loopback, {NAMES[server]}:", f"large-{server}"
-        cpu = _ratio(part, OURS[0], "curl", "cpu")
-        by_hand = _ratio(part, OURS[0], "ftplib, 1 connection", "cpu")
         goals += [
-            Goal(f"{work} time, of curl's", 1.15, _ratio(part, OURS[0], "curl")),
-            Goal(f"{work} CPU seconds, of curl's", 1.1, cpu),
-            Goal(f"{work} CPU seconds, of ftplib's", 0.5, by_hand),
-        ]
+            Goal(f"{work} {text}", limit, _ratio(part, OURS[0], theirs, what),
+                 bare=_ratio(part, alone, theirs, what))
+            for text, limit, theirs, what in (
+                ("time, of curl's", 1.15, "curl", "wall"),
+                ("CPU seconds, of curl's", 1.1, "curl", "cpu"),
+                ("CPU seconds, of ftplib's", 0.5, "ftplib, 1 connection", "cpu"),
+            )
+        ]  # fmt: skip
     put = _ratio("large-openssh", OURS[0], "paramiko, 1 connection")
     return [
         *goals,

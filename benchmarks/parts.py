@@ -100,7 +100,8 @@ def _parts(quick: bool) -> Iterator[Part]:
 
 def _on_each(server: str, quick: bool) -> Iterator[Part]:
     sftp = server == "openssh"
-    peers = _OURS + (_SFTP_PEERS + _SFTP_SLOW if sftp else _FTP_PEERS + _FTP_SLOW)
+    ftp = (*_FTP_PEERS, "bare script, {n} threads", *_FTP_SLOW)
+    peers = _OURS + (_SFTP_PEERS + _SFTP_SLOW if sftp else ftp)
     count = 5 if quick else 200
     yield Part(
         f"small-{server}",
@@ -137,7 +138,10 @@ def _large(quick: bool) -> Iterator[Part]:
     size = 1_000_000 if quick else 1_000_000_000
     title = f"one file of {'1 MB' if quick else '1 GB'}, loopback"
     cells = (Cell(1, work.one(size), connections=1),)
-    ftp = ("ftppool", "ftplib, 1 connection", "aioftp", "lftp", "curl", "ncftpput, 1 connection")
+    ftp = (
+        "ftppool", "ftplib, 1 connection", "bare script, 1 thread", "aioftp", "lftp", "curl",
+        "ncftpput, 1 connection",
+    )  # fmt: skip
     sftp = ("ftppool", "paramiko, 1 connection", "asyncssh", "lftp", "OpenSSH sftp, 1 connection")
     runs = 1 if quick else 5
     for server in FTP_SERVERS:

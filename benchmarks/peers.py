@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from benchmarks import tools
 from benchmarks.clients.tree import walk
+from benchmarks.goals import BARE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -178,6 +179,8 @@ FTP = {
             1,
             python=True,
         ),
+        Peer(f"{BARE}, {{n}} threads", "socket", functools.partial(_python, "bare"), python=True),
+        Peer(f"{BARE}, 1 thread", "socket", functools.partial(_python, "bare"), 1, python=True),
         Peer("lftp", "lftp", _lftp),
         Peer("curl", "curl", _curl),
         Peer("ncftpput, 1 connection", "ncftpput", _ncftpput, 1),

@@ -50,7 +50,7 @@ def version(name: str) -> str:
         debian = bundle.version(name) if name in bundle.packages else None
         if debian:
             return re.sub(r"^\d+:|[-+~].*$", "", debian)
-    if name in ("ftplib", "python"):
+    if name in sys.stdlib_module_names or name == "python":
         return sys.version.split()[0]
     try:
         return importlib.metadata.version(name)

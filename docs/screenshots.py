@@ -34,8 +34,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from tests.docs.stage import HOST, PASSWORD, USER, Stage  # noqa: E402 - the path comes first
-from tests.support import servers  # noqa: E402
-from tests.support.relay import Relay  # noqa: E402
+from tests.support import servers  # noqa: E402 - as above
+from tests.support.relay import Relay  # noqa: E402 - as above
 
 FOLDER = HERE / "_static" / "terminal"
 LINES = 60

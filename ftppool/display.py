@@ -94,7 +94,7 @@ def _has_block(display: Display) -> bool:
 
 
 def _give_up_block(display: Display) -> None:
-    global _shown  # noqa: PLW0603
+    global _shown  # noqa: PLW0603 - one block a process
     with _lock:
         if _shown is not None and _shown() is display:
             _shown = None

@@ -90,6 +90,7 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
     init = Gate.__init__
 
     def note(self: Gate, *arguments: object) -> None:
+        # The type checker: whatever Gate takes.
         init(self, *arguments)  # type: ignore[arg-type]
         made.append(self)
 

@@ -7,7 +7,6 @@ import itertools
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from ftppool.drivers.base import FileOps
@@ -53,7 +52,6 @@ class Transfer(Protocol):
         """Remove what is half-done."""
 
 
-@dataclass(eq=False, slots=True)
 class Task:
     """A file or directory that a worker has begun; between two attempts it waits here.
 
@@ -64,13 +62,15 @@ class Task:
         moved: Bytes of the present attempt so far.
     """
 
-    item: Item
-    transfer: Transfer
-    began: float
     attempts: int = 0
     failures: int = 0
-    arrived: int = 0
     moved: int = 0
+
+    def __init__(self, item: Item, transfer: Transfer, began: float, *, arrived: int = 0) -> None:
+        self.item: Item = item
+        self.transfer: Transfer = transfer
+        self.began: float = began
+        self.arrived: int = arrived
 
 
 class Backlog:

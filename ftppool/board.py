@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Hashable
 
 from ftppool.bell import Bell
 from ftppool.client import Client
 from ftppool.drivers.base import Address
 from ftppool.ledger import Ledger
 from ftppool.limits.base import Permit
-from ftppool.slots import Slot, State, Waiter
+from ftppool.slots import Slot, State, Tenant, Waiter
 from ftppool.typed import override
 
 __all__ = ["BelledWaiter", "Board", "client_of"]
 
 
-@dataclass(eq=False, slots=True)
 class BelledWaiter(Waiter):
     """A borrower who sleeps until his bell rings."""
 
-    bell: Bell = field(default_factory=Bell)
+    def __init__(self, tenant: Tenant, threads: tuple[Hashable, ...], since: float) -> None:
+        super().__init__(tenant, threads, since)
+        self.bell: Bell = Bell()
 
     @override
     def ring(self) -> None:

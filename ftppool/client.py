@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from ftppool.bell import Bell
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Cancel", "Cancelled", "Client", "holders_of", "snapshot"]
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
 class Client(Tenant):
     """A pool's terms at this address, with what is needed to make its sessions.
 
@@ -40,18 +38,37 @@ class Client(Tenant):
         relieve: Called, without any lock, by a borrower who has waited for a while.
     """
 
-    estate: Estate
-    driver: Driver
-    limiter: Limiter
-    policy: RetryPolicy
-    max_lifetime: float
-    check_after_idle: float
-    alternatives: bool = False
     listening: bool = False
     heard: bool = False
     broken_off: bool = False
-    done: Bell = field(default_factory=Bell)
-    relieve: Callable[[], object] = lambda: None
+
+    def __init__(
+        self,
+        *,
+        cap: int,
+        user: str,
+        places: int = 1,
+        max_idle: float,
+        holds: bool = False,
+        estate: Estate,
+        driver: Driver,
+        limiter: Limiter,
+        policy: RetryPolicy,
+        max_lifetime: float,
+        check_after_idle: float,
+        alternatives: bool = False,
+        relieve: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(cap=cap, user=user, places=places, max_idle=max_idle, holds=holds)
+        self.estate: Estate = estate
+        self.driver: Driver = driver
+        self.limiter: Limiter = limiter
+        self.policy: RetryPolicy = policy
+        self.max_lifetime: float = max_lifetime
+        self.check_after_idle: float = check_after_idle
+        self.alternatives: bool = alternatives
+        self.relieve: Callable[[], object] = relieve
+        self.done: Bell = Bell()
 
     @property
     def name(self) -> str:
@@ -63,7 +80,7 @@ class Client(Tenant):
         self.estate.emit(event)
 
 
-_TOTALS = tuple(field.name for field in fields(Totals))
+_TOTALS = tuple(Totals.__annotations__)
 
 
 class Cancelled(Exception):

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ftppool.backlog import Backlog, File, Index, Item, Task, Transfer
 from ftppool.bell import Bell
@@ -59,14 +58,14 @@ Done = tuple[Item, Outcome | None, float]
 if it cannot be listed."""
 
 
-@dataclass(eq=False, slots=True)
 class _Worker:
-    number: int
-    session: Borrower
-    bell: Bell = field(default_factory=Bell)
-    open: Task | None = None  # its bytes have arrived, but it does not have its name yet
-    now: Task | None = None  # what it is at, or was at last
-    thread: threading.Thread | None = None
+    def __init__(self, number: int, session: Borrower) -> None:
+        self.number = number
+        self.session = session
+        self.bell = Bell()
+        self.open: Task | None = None  # its bytes have arrived, but it does not have its name yet
+        self.now: Task | None = None  # what it is at, or was at last
+        self.thread: threading.Thread | None = None
 
     @property
     def alive(self) -> bool:

@@ -11,7 +11,6 @@ from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
 from ftppool.borrower import Lender
 from ftppool.errors import ConfigError, FTPPoolError, TransferError
-from ftppool.options import picked
 from ftppool.patterns import Globs, patterns_of
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
@@ -53,7 +52,7 @@ def check_downloads(options: DownloadBatchOptions) -> None:
     Raises:
         ConfigError: An argument is wrong.
     """
-    picked(HowToDownload, options)
+    HowToDownload.among(options)
     plan_of(options, workers=1, on_arrived=options.get("on_downloaded"), list_rest=True)
     patterns_of("include", options.get("include"))
     patterns_of("exclude", options.get("exclude"))
@@ -77,7 +76,7 @@ def run_downloads(
     Raises:
         ConfigError: An argument is wrong.
     """
-    how = picked(HowToDownload, options)
+    how = HowToDownload.among(options)
     plan = plan_of(
         options,
         workers=workers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import ReferenceType
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Estate"]
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
 class Estate:
     """What outlives a pool that is lost: its sessions are still to be ended, and somebody told.
 
@@ -32,13 +30,24 @@ class Estate:
         settled: True once the pool was closed, or its loss was told.
     """
 
-    name: str
-    stack: Stack
-    close_timeout: float
-    leak_warn_after: float | None
-    on_event: Callable[[Event], object] | None
-    pool: ReferenceType[object]
-    settled: bool = False
+    def __init__(
+        self,
+        *,
+        name: str,
+        stack: Stack,
+        close_timeout: float,
+        leak_warn_after: float | None,
+        on_event: Callable[[Event], object] | None,
+        pool: ReferenceType[object],
+        settled: bool = False,
+    ) -> None:
+        self.name: str = name
+        self.stack: Stack = stack
+        self.close_timeout: float = close_timeout
+        self.leak_warn_after: float | None = leak_warn_after
+        self.on_event: Callable[[Event], object] | None = on_event
+        self.pool: ReferenceType[object] = pool
+        self.settled: bool = settled
 
     @property
     def listening(self) -> bool:

@@ -9,8 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ftppool.client import Client
 from ftppool.drivers.base import Address, OpenFailed, Timeouts
@@ -46,7 +45,6 @@ class Owner(Protocol):
         """Its connection was ended; `words` are what the next command raises."""
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
 class Held:
     """One connection that an object holds.
 
@@ -55,12 +53,13 @@ class Held:
         owner: The object, once it has taken the connection over.
     """
 
-    gate: Gate
-    client: Client
-    lease: Lease
-    control: Control
-    thread: threading.Thread
-    owner: weakref.ref[Owner] | None = None
+    def __init__(self, gate: Gate, client: Client, lease: Lease) -> None:
+        self.gate: Gate = gate
+        self.client: Client = client
+        self.lease: Lease = lease
+        self.control: Control = control_of(lease.loan)
+        self.thread: threading.Thread = threading.current_thread()
+        self.owner: weakref.ref[Owner] | None = None
 
     @property
     def idle(self) -> bool:
@@ -91,8 +90,7 @@ class Held:
         return verdict.kind is Kind.BUSY and not verdict.few_tries
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dial:
+class Dial(NamedTuple):
     """What it takes to connect.
 
     Attributes:
@@ -165,7 +163,7 @@ class Dial:
             gate.abandon(client)  # it asks for nothing any more, and ends with its connection
         lease.grip.losable = True
         driver.caller = None  # the gate keeps the driver, which must not keep the object
-        held = Held(gate, client, lease, control_of(lease.loan), threading.current_thread())
+        held = Held(gate, client, lease)
         _register[id(held)] = weakref.ref(held, functools.partial(_forget, id(held)))
         return held
 

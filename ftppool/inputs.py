@@ -11,13 +11,11 @@ Names are passed on as the file system gives them: names that are not valid UTF-
 from __future__ import annotations
 
 import io
-import ntpath
 import os
-import posixpath
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
@@ -45,7 +43,6 @@ _Stack: TypeAlias = list[tuple[str, list[os.DirEntry[str]]]]
 _LINK_TAGS = (0xA000000C, 0xA0000003)  # Windows: symbolic links and junctions
 
 
-@dataclass(frozen=True, slots=True)
 class Job:
     """One file to send.
 
@@ -63,15 +60,28 @@ class Job:
             tell.
     """
 
-    index: int
-    label: str
-    remote: str
-    # Not in the repr: it would print the bytes to send.
-    open: Callable[[], BinaryIO] = field(repr=False, compare=False)
-    size: int | None
-    path: str | None
-    error: FTPPoolError | None
-    identity: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    __slots__ = ("error", "identity", "index", "label", "open", "path", "remote", "size")
+
+    def __init__(
+        self,
+        index: int,
+        label: str,
+        remote: str,
+        open: Callable[[], BinaryIO],
+        *,
+        size: int | None,
+        path: str | None,
+        error: FTPPoolError | None,
+        identity: Callable[[], bytes] | None = None,
+    ) -> None:
+        self.index: int = index
+        self.label: str = label
+        self.remote: str = remote
+        self.open: Callable[[], BinaryIO] = open
+        self.size: int | None = size
+        self.path: str | None = path
+        self.error: FTPPoolError | None = error
+        self.identity: Callable[[], bytes] | None = identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +286,9 @@ class Inputs:
             opener = partial(raise_error, error)
         index = self._count
         self._count += 1
-        return Job(index, label, remote, opener, size, path, error, identity)
+        return Job(
+            index, label, remote, opener, size=size, path=path, error=error, identity=identity
+        )
 
     def _claim(self, remote: str, label: str) -> str:
         """Give the remote path in its shortest writing, or raise if it is unusable or taken."""
@@ -359,12 +371,15 @@ def _digest(source: str | bytes, *stamp: int) -> bytes:
 
 def _own_name(source: _Path) -> str:
     """Give the name under which a path goes, or "" where a directory's contents are meant."""
-    windows = sys.platform == "win32"
+    basename = os.path.basename
     if not isinstance(source, str):
         from pathlib import PureWindowsPath
 
-        windows = windows or isinstance(source, PureWindowsPath)
-    name = (ntpath if windows else posixpath).basename(os.fsdecode(source))
+        if isinstance(source, PureWindowsPath):
+            import ntpath
+
+            basename = ntpath.basename
+    name = basename(os.fsdecode(source))
     return "" if name in (".", "..") else name
 
 

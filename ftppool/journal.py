@@ -107,11 +107,14 @@ class Journal:
         if known is None:
             db.execute("INSERT INTO target VALUES (?)", (target,))
         elif known != (target,):
-            db.execute("ROLLBACK")
-            raise ConfigError(
-                f"journal {self._path!r} belongs to an unfinished batch to {known[0]}; finish "
-                "that, or name another file"
-            )
+            began = "SELECT EXISTS (SELECT 1 FROM arrived) OR EXISTS (SELECT 1 FROM begun)"
+            if db.execute(began).fetchone() != (0,):
+                db.execute("ROLLBACK")
+                raise ConfigError(
+                    f"journal {self._path!r} belongs to an unfinished batch to {known[0]}; finish "
+                    "that, or name another file"
+                )
+            db.execute("UPDATE target SET url = ?", (target,))  # a wrong address, say: no file went
         db.execute("COMMIT")
 
     def left_overs(self) -> list[LeftOver]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from ftppool.errors import ConfigError
 from ftppool.target import Target, lacks_password
@@ -29,11 +28,7 @@ __all__ = [
     "check_rate",
     "check_seconds",
     "check_target",
-    "picked",
 ]
-
-
-T = TypeVar("T")
 
 
 class PoolOptions(TypedDict, total=False):
@@ -119,13 +114,3 @@ def check_seconds(name: str, value: object, *, zero: bool) -> float:
     if number and (0 if zero else 1e-9) <= cast("float", value) <= threading.TIMEOUT_MAX:
         return float(cast("float", value))
     raise ConfigError(f"{name}={value!r}: write seconds, {'0 or more' if zero else 'more than 0'}")
-
-
-def picked(kind: type[T], options: Mapping[str, Any]) -> T:
-    """Make a dataclass of those options that are its fields.
-
-    Raises:
-        ConfigError: One of them is wrong.
-    """
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
-    return kind(**{name: value for name, value in options.items() if name in known})

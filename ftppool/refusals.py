@@ -24,7 +24,7 @@ from typing import NamedTuple
 from ftppool.errors import ConfigError
 
 __all__ = ["RULES", "Kind", "Phase", "Reply", "Rule", "Scope", "Verdict", "classify"]
-__all__ += ["check_patterns"]
+__all__ += ["check_patterns", "named_limit"]
 
 
 class Phase(StrEnum):
@@ -309,6 +309,9 @@ RULES: tuple[Rule, ...] = (
     # ProFTPD without AllowStoreRestart: a 451 that no retry cures. Start from 0.
     Rule("restart-not-permitted", _IN_SESSION, Kind.PERMANENT, codes=(451,),
          words=r"restart not permitted|^rest \w+ not allowed"),
+    # vsftpd (451), Pure-FTPd (452), of whatever write() said: mostly a full disk, a used-up quota.
+    Rule("write-failed", _IN_SESSION, Kind.PERMANENT, codes=(451, 452),
+         words=r"failure writing to local file|error during write to file", stops_batch=True),
     # ProFTPD, Pure-FTPd. EFBIG is 552 as well, but smaller files will do.
     Rule("file-too-large", _IN_SESSION, Kind.PERMANENT, codes=(552,), words=r"file too large"),
     Rule("storage-full", _IN_SESSION, Kind.PERMANENT, codes=(452, 552), stops_batch=True),
@@ -352,6 +355,12 @@ def classify(
     row = next(rule for rule in RULES if rule.fits(reply, text, **facts))
     limit = _limit(row, text)
     return Verdict(row.kind, row.scope, limit, row.name, row.stops_batch, row.few_tries)
+
+
+def named_limit(words: str) -> int | None:
+    """Return the number of connections that a refusal at login names; None if it names none."""
+    code = int(words[:3]) if words[:3].isascii() and words[:3].isdigit() else None
+    return classify(Reply(Phase.LOGIN, code, words), live=1, worked_before=True).limit
 
 
 def check_patterns(patterns: Sequence[str]) -> tuple[str, ...]:

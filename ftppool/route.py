@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - not first in the resolver's thread, which a fork may cut off
 import socket
 import threading
 import time

@@ -19,7 +19,6 @@ counts are derived. "Idle" and "leased" are therefore not states of a slot but w
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -70,7 +69,6 @@ class Owner(Protocol):
         """The identity under which this owner would wait for another place."""
 
 
-@dataclass(slots=True)
 class Totals:
     """What happened to one pool at this address since it came; see PoolStats for the fields."""
 
@@ -94,7 +92,6 @@ class Totals:
     leaked: int = 0
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
 class Tenant:
     """One pool's terms at this address. All times are seconds.
 
@@ -117,27 +114,37 @@ class Tenant:
         totals: What happened to it so far.
     """
 
-    cap: int
-    user: str = ""
-    places: int = 1
-    max_idle: float = 30.0
     learned: int | None = None
     learned_from: str = ""
     probe_at: float = float("inf")
     not_before: float = 0.0
-    generation: int = 0
-    proven: bool = False
-    holds: bool = False
     rejected: bool = False
-    closed: bool = False
-    totals: Totals = field(default_factory=Totals)
+
+    def __init__(
+        self,
+        *,
+        cap: int,
+        user: str = "",
+        places: int = 1,
+        max_idle: float = 30.0,
+        proven: bool = False,
+        holds: bool = False,
+    ) -> None:
+        self.cap: int = cap
+        self.user: str = user
+        self.places: int = places
+        self.max_idle: float = max_idle
+        self.generation: int = 0
+        self.closed: bool = False
+        self.proven: bool = proven
+        self.holds: bool = holds
+        self.totals: Totals = Totals()
 
     def same_user(self, other: Tenant) -> bool:
         """True if the server cannot tell their connections apart."""
         return self is other or (self.user != "" and self.user == other.user)
 
 
-@dataclass(eq=False, slots=True)
 class Waiter:
     """A borrower in the queue: served when `place` or `error` is set.
 
@@ -146,12 +153,14 @@ class Waiter:
             caller of a batch waits as well while its workers do).
     """
 
-    tenant: Tenant
-    threads: tuple[Hashable, ...]
-    since: float
     alive: bool = True
     place: Place | None = None
     error: FTPPoolError | None = None
+
+    def __init__(self, tenant: Tenant, threads: tuple[Hashable, ...], since: float) -> None:
+        self.tenant: Tenant = tenant
+        self.threads: tuple[Hashable, ...] = threads
+        self.since: float = since
 
     @property
     def served(self) -> bool:
@@ -162,32 +171,34 @@ class Waiter:
         """Called when it is served: who sleeps meanwhile wakes up."""
 
 
-@dataclass(eq=False, slots=True)
 class Place:
     """What one borrower uses of a session."""
 
-    slot: Slot
-    owner: Waiter | Owner | None = None
+    def __init__(self, slot: Slot) -> None:
+        self.slot: Slot = slot
+        self.owner: Waiter | Owner | None = None
 
 
-@dataclass(eq=False, slots=True)
 class Slot:
     """Room for one connection, from before its connect until the server has forgotten it."""
 
-    tenant: Tenant
-    generation: int
-    state: State = State.FREE
-    claimed: bool = False
-    greeted: bool = False
-    logging_in: bool = False
-    trying: bool = False
-    doomed: bool = False
-    session: Any = None
-    used: bool = False
-    last_used: float = 0.0
-    expires: float = float("inf")
-    settled_at: float = 0.0
-    places: list[Place] = field(default_factory=list)
+    def __init__(
+        self, tenant: Tenant, generation: int, *, state: State = State.FREE, claimed: bool = False
+    ) -> None:
+        self.tenant: Tenant = tenant
+        self.generation: int = generation
+        self.state: State = state
+        self.claimed: bool = claimed
+        self.greeted: bool = False
+        self.logging_in: bool = False
+        self.trying: bool = False
+        self.doomed: bool = False
+        self.session: Any = None
+        self.used: bool = False
+        self.last_used: float = 0.0
+        self.expires: float = float("inf")
+        self.settled_at: float = 0.0
+        self.places: list[Place] = []
 
     def move(self, event: Event) -> None:
         """Change the state as the table says; anything else is a bug of ours."""

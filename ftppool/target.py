@@ -271,7 +271,7 @@ def _split_scheme(url: object) -> tuple[str, str]:
     scheme, colon, rest = url.partition("://")
     if not colon:
         # Only a plain host and path are safe to repeat: "user:password@host" looks like a host.
-        plain = re.fullmatch(r"[\w.-]+(/[\w./-]*)?", url)
+        plain = re.fullmatch(r"\w[\w.-]*(/[\w./-]*)?", url)
         raise ConfigError(
             f"The target has no scheme: write ftp://{url if plain else 'user@host/directory'},"
             f" or begin it with {_SCHEMES}."

@@ -12,7 +12,6 @@ from ftppool.batch import Batch
 from ftppool.borrower import Lender
 from ftppool.errors import ConfigError, TransferError
 from ftppool.inputs import Input, Inputs, Job
-from ftppool.options import picked
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.transfer.directories import Directories, MakeDirectory
@@ -45,7 +44,7 @@ def check_uploads(options: UploadBatchOptions) -> None:
     Raises:
         ConfigError: An argument is wrong.
     """
-    picked(UploadOptions, options)
+    UploadOptions.among(options)
     plan_of(options, workers=1, on_arrived=options.get("on_uploaded"), list_rest=True)
     Inputs("", include=options.get("include"), exclude=options.get("exclude"))
 
@@ -69,7 +68,7 @@ def run_uploads(
         ConfigError: An argument is wrong, or more than the server can do; it then has the
             ``report``.
     """
-    how = picked(UploadOptions, options)
+    how = UploadOptions.among(options)
     plan = plan_of(
         options,
         workers=workers,

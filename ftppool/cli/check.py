@@ -229,7 +229,7 @@ def _show(facts: Facts) -> None:
         _line("SSH", ssh["cipher"])
         _line("host key", f"{ssh['host_key']} {ssh['fingerprint']}")
     _line(
-        "connections", f"at most {facts['max_per_ip']}, as asked for; {facts['held_here']} held now"
+        "connections", f"at most {facts['max_per_ip']} (max_per_ip); {facts['held_here']} held now"
     )
     for lesson in facts["learned"]:
         _line(

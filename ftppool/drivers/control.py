@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import weakref
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ftppool.drivers.base import break_off, reset, wait_for
@@ -41,7 +40,6 @@ class DataSocket(socket.socket):
         self.close()
 
 
-@dataclass(eq=False, slots=True)
 class Control:
     """The control connection of one session, and what the borrowers so far have done to it.
 
@@ -62,14 +60,6 @@ class Control:
         left: Data connections that the last borrower has left open.
     """
 
-    sock: socket.socket
-    reader: ReplyReader
-    name: str
-    user: str
-    quit_timeout: float
-    known: Known = field(default_factory=Known)
-    family: int = field(init=False)
-    peer: tuple[str, int] = field(init=False)
     welcome: str = ""
     login_reply: str = ""
     outstanding: int = 0
@@ -81,14 +71,30 @@ class Control:
     moved: bool = False
     restarting: bool = False
     heard: float = 0.0
-    tls: TLSState | None = None
-    # Weak: a script may end a file by forgetting its socket.
-    data: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
-    left: list[socket.socket] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.family = self.sock.family
-        self.peer = self.sock.getpeername()[:2]
+    def __init__(
+        self,
+        sock: socket.socket,
+        reader: ReplyReader,
+        name: str,
+        user: str,
+        *,
+        quit_timeout: float,
+        known: Known,
+        tls: TLSState | None,
+    ) -> None:
+        self.sock: socket.socket = sock
+        self.reader: ReplyReader = reader
+        self.name: str = name
+        self.user: str = user
+        self.quit_timeout: float = quit_timeout
+        self.known: Known = known
+        self.family: int = sock.family
+        self.peer: tuple[str, int] = sock.getpeername()[:2]
+        self.tls: TLSState | None = tls
+        # Weak: a script may end a file by forgetting its socket.
+        self.data: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.left: list[socket.socket] = []
 
     @property
     def clean(self) -> bool:

@@ -188,8 +188,8 @@ class FTPWire:
             ReplyReader(sock, config.encoding),
             target.host,
             target.user,
-            timeouts.quit,
-            known_at(address),
+            quit_timeout=timeouts.quit,
+            known=known_at(address),
             tls=None if policy is None else TLSState(policy),
         )
         self._cut = False

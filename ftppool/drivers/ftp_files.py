@@ -336,8 +336,11 @@ class FTPFiles(FTPExtras):
             Kind.STALE: ConnectionLost,
             Kind.BUSY: ServerBusy,
         }.get(verdict.kind, RemoteRejected)
+        said = text.replace("\n", " / ")
+        if verdict.rule == "write-failed":
+            said = f"{said.rstrip('. ')}; its disk is probably full, or this user's quota used up"
         rejected = kind(
-            f"{path}: {text.replace(chr(10), ' / ')}",
+            f"{path}: {said}",
             code=code,
             reply=text,
             phase=phase.value,

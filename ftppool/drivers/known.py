@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ftppool.drivers.base import Address
 
 __all__ = ["Known", "known_at"]
 
-DISLIKES_GROUPS = re.compile("icrosoft FTP Service|MadGoat|MikroTik")
-"""Greetings of servers that lose commands which come in one packet (lftp's list)."""
-CLOSES_EARLY_DATA = re.compile("pyftpdlib")
-"""Greetings of servers that close a data connection on which bytes arrive before the STOR."""
+DISLIKES_GROUPS = ("icrosoft FTP Service", "MadGoat", "MikroTik")
+"""In the greetings of servers that lose commands which come in one packet (lftp's list)."""
+CLOSES_EARLY_DATA = "pyftpdlib"
+"""In the greeting of one that closes a data connection on which bytes arrive before the STOR."""
 
 
-@dataclass(eq=False, slots=True)
 class Known:
     """Facts about one server; each is changed by a single store, so threads need no lock.
 
@@ -44,9 +41,9 @@ class Known:
 
     def greeted(self, greeting: str) -> None:
         """Look whether the server calls itself one that is known to be peculiar."""
-        if DISLIKES_GROUPS.search(greeting):
+        if any(name in greeting for name in DISLIKES_GROUPS):
             self.grouping = False
-        self.patient = CLOSES_EARLY_DATA.search(greeting) is not None
+        self.patient = CLOSES_EARLY_DATA in greeting
 
     def learn_features(self, lines: Iterable[str]) -> None:
         """Take the lines of FEAT's answer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 __all__ = ["Chains", "NotGrouped", "Start", "Tail"]
@@ -13,7 +12,6 @@ class NotGrouped(Exception):
     """The server lost or mixed up commands that were sent together: send them one at a time."""
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
 class Tail:
     """What is left to do for a file whose bytes have arrived.
 
@@ -31,11 +29,6 @@ class Tail:
         error: Why it is not done, an error of ours or :class:`NotGrouped`.
     """
 
-    path: str
-    final: str | None
-    size: int | None
-    modified: float | None = None
-    on_end: Callable[[], None]
     proved: bool = False
     sizeless: bool = False
     undated: bool = False
@@ -43,8 +36,22 @@ class Tail:
     ended: bool = False
     error: Exception | None = None
 
+    def __init__(
+        self,
+        *,
+        path: str,
+        final: str | None,
+        size: int | None,
+        modified: float | None = None,
+        on_end: Callable[[], None],
+    ) -> None:
+        self.path: str = path
+        self.final: str | None = final
+        self.size: int | None = size
+        self.modified: float | None = modified
+        self.on_end: Callable[[], None] = on_end
 
-@dataclass(eq=False, slots=True, kw_only=True)
+
 class Start:
     """What a file is sent with.
 
@@ -64,18 +71,29 @@ class Start:
         error: Why it is not stored, an error of ours, of the source or :class:`NotGrouped`.
     """
 
-    path: str
-    directories: tuple[str, ...] = ()
-    probe: str | None = None
-    admit: Callable[[int | None, str], bool] | None = None
-    source: BinaryIO
-    on_bytes: Callable[[int], None]
     sent: int = 0
     complete: bool = False
     accepted: bool = False
     stored: bool = False
     refused: bool = False
-    error: Exception | None = field(default=None)
+    error: Exception | None = None
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        directories: tuple[str, ...] = (),
+        probe: str | None = None,
+        admit: Callable[[int | None, str], bool] | None = None,
+        source: BinaryIO,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        self.path: str = path
+        self.directories: tuple[str, ...] = directories
+        self.probe: str | None = probe
+        self.admit: Callable[[int | None, str], bool] | None = admit
+        self.source: BinaryIO = source
+        self.on_bytes: Callable[[int], None] = on_bytes
 
 
 class Chains(Protocol):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ftppool.drivers.base import reset, wait_for
 from ftppool.errors import ConfigError, TLSError
 from ftppool.logs import log
 from ftppool.target import Target
-from ftppool.tlsconfig import TLSConfig
 from ftppool.words import legible
+
+if TYPE_CHECKING:
+    from ftppool.tlsconfig import TLSConfig
 
 __all__ = [
     "TLSPolicy",
@@ -38,7 +37,6 @@ _T = TypeVar("_T")
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-@dataclass(eq=False, slots=True)
 class TLSState:
     """What the TLS of one session knows.
 
@@ -48,10 +46,11 @@ class TLSState:
         lingering: Data connections that may not be closed before the server's last word.
     """
 
-    policy: TLSPolicy
-    prot_reply: str = ""
-    worked: bool = False
-    lingering: list[ssl.SSLSocket] = field(default_factory=list)
+    def __init__(self, policy: TLSPolicy) -> None:
+        self.policy: TLSPolicy = policy
+        self.prot_reply: str = ""
+        self.worked: bool = False
+        self.lingering: list[ssl.SSLSocket] = []
 
     def let_go(self) -> None:
         """Close them: the server has said its last word."""
@@ -75,6 +74,11 @@ class TLSPolicy:
     """
 
     def __init__(self, target: Target, tls: TLSConfig | ssl.SSLContext | None) -> None:
+        # Now, as plain FTP needs neither, and the threads that shake hands must not import.
+        import hashlib  # noqa: F401
+
+        from ftppool.tlsconfig import TLSConfig
+
         self.implicit: bool = target.scheme == "ftpsi"
         self.name: str = target.host.partition("%")[0].rstrip(".")
         self._pin: str | None = None
@@ -123,8 +127,8 @@ class TLSPolicy:
         """
         sock.do_handshake()
         if self._pin is not None:
-            digest = hashlib.sha256(sock.getpeercert(binary_form=True) or b"").hexdigest()
-            if not hmac.compare_digest(digest, self._pin):
+            digest = _sha256(sock.getpeercert(binary_form=True) or b"")
+            if digest != self._pin:
                 raise ssl.SSLCertVerificationError(1, "it is not the pinned one")
 
     def error(self, error: ssl.SSLError, sock: socket.socket | None, address: str) -> TLSError:
@@ -225,7 +229,7 @@ def shown_certificate(sock: socket.socket | None) -> tuple[str, dict[str, Any]]:
     try:
         # Public since 3.13, but without the parsed facts, and only messages depend on it.
         chain: list[Any] = getattr(sock, "_sslobj").get_unverified_chain()  # noqa: B009 - private
-        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())).hexdigest()
+        digest = _sha256(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes()))
         return digest, chain[0].get_info()
     except (AttributeError, TypeError, ValueError, IndexError, OSError):
         return "", {}
@@ -264,6 +268,12 @@ def _remedy(what: str, digest: str) -> str:
     if "expired" in what or "not yet valid" in what:
         return f"Ask the server's administrator for a new one and look at the clock; or, {pin}."
     return f"Name its authority with tls=TLSConfig(ca_file=…); or, {pin}."
+
+
+def _sha256(certificate: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(certificate).hexdigest()
 
 
 def is_verdict(error: BaseException) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -85,7 +84,7 @@ class MachineLimiter:
         self._forget()
 
     def _forget(self) -> None:
-        self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._process = f"{os.getpid()}-{os.urandom(4).hex()}"
         # Changed only by who has the mutex of the address.
         self._wishes: dict[str, tuple[Lock, Record]] = {}
         self.permits: set[SlotPermit] = set()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ftppool.drivers.base import Entry, FileOps
 from ftppool.errors import ConfigError, FTPPoolError, RemoteRejected, TransferError, VerifyError
@@ -25,8 +24,7 @@ SAME_TIME = 2.0
 """Seconds by which two times of one file may differ: FAT keeps even seconds only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HowToDownload:
+class HowToDownload(NamedTuple):
     """How files are put in place.
 
     Attributes:
@@ -43,15 +41,22 @@ class HowToDownload:
     preserve_mtime: bool = False
     fsync: bool = False
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> Self:
+        """Take them out of the options of a batch.
+
+        Raises:
+            ConfigError: One of them is wrong.
+        """
+        how = cls(**{name: options[name] for name in cls._fields if name in options})
         choices = (("verify", get_args(Verify)), ("on_conflict", get_args(KeepOrReplace)))
         for name, allowed in choices:
-            if getattr(self, name) not in allowed:
+            if getattr(how, name) not in allowed:
                 words = ", ".join(repr(word) for word in allowed)
-                raise ConfigError(f"{name}={getattr(self, name)!r}: write one of {words}")
+                raise ConfigError(f"{name}={getattr(how, name)!r}: write one of {words}")
+        return how
 
 
-@dataclass(eq=False, slots=True)
 class Fetch:
     """A file or directory of the server that is to be fetched.
 
@@ -67,15 +72,31 @@ class Fetch:
         found: What is in it, once it has turned out to be a directory and was listed.
     """
 
-    index: tuple[int, ...]
-    remote: str
-    local: str
-    path: str
-    size: int | None = None
-    error: FTPPoolError | None = None
-    kind: str | None = None
-    modified: float | None = None
-    found: list[Fetch] | None = field(default=None, repr=False)
+    __slots__ = (
+        "error", "found", "index", "kind", "local", "modified", "path", "remote", "size",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        index: tuple[int, ...],
+        remote: str,
+        local: str,
+        path: str,
+        *,
+        size: int | None = None,
+        error: FTPPoolError | None = None,
+        kind: str | None = None,
+        modified: float | None = None,
+    ) -> None:
+        self.index: tuple[int, ...] = index
+        self.remote: str = remote
+        self.local: str = local
+        self.path: str = path
+        self.size: int | None = size
+        self.error: FTPPoolError | None = error
+        self.kind: str | None = kind
+        self.modified: float | None = modified
+        self.found: list[Fetch] | None = None
 
     @property
     def label(self) -> str:
@@ -277,7 +298,7 @@ def fetch(files: FileOps, remote: str, path: str, destination: str | os.PathLike
     entry = files.stat(path)
     if entry.kind == "dir":
         raise RemoteRejected(f"{remote} is a directory", phase="command")
-    item = Fetch((0,), remote, name, os.path.join(folder, name), entry.size, kind="file")
+    item = Fetch((0,), remote, name, os.path.join(folder, name), size=entry.size, kind="file")
     download = Download(
         item,
         path,

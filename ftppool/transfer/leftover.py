@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ftppool.drivers.base import FileOps
 from ftppool.errors import TransferError
@@ -12,8 +12,7 @@ from ftppool.transfer.replace import OLD_NAME, exists, put_back, remove
 __all__ = ["LeftOver", "TidyUp"]
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOver:
+class LeftOver(NamedTuple):
     """An upload that a journal has as begun and not as ended.
 
     Attributes:

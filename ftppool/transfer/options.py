@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ftppool.errors import ConfigError
 from ftppool.transfer.directories import Directories
@@ -18,8 +18,7 @@ Conflict = Literal["overwrite", "skip", "skip_same", "fail"]
 Verify = Literal["size", "hash", "none"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOptions:
+class UploadOptions(NamedTuple):
     """How files are put in place.
 
     Attributes:
@@ -42,15 +41,22 @@ class UploadOptions:
     resume: bool = False
     part_name: str = PART_NAME
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> Self:
+        """Take them out of the options of a batch.
+
+        Raises:
+            ConfigError: One of them is wrong.
+        """
+        how = cls(**{name: options[name] for name in cls._fields if name in options})
         for name, allowed in (("verify", get_args(Verify)), ("on_conflict", get_args(Conflict))):
-            if getattr(self, name) not in allowed:
+            if getattr(how, name) not in allowed:
                 words = ", ".join(repr(word) for word in allowed)
-                raise ConfigError(f"{name}={getattr(self, name)!r}: write one of {words}")
-        check_part_name(self.part_name)
+                raise ConfigError(f"{name}={getattr(how, name)!r}: write one of {words}")
+        check_part_name(how.part_name)
+        return how
 
 
-@dataclass(slots=True)
 class Shared:
     """What the uploads of one batch have found out about the server together.
 
@@ -63,12 +69,14 @@ class Shared:
         token: Tells the parts of this run from all others.
     """
 
-    directories: Directories
     dotless: bool = False
     sizeless: bool = False
     undated: bool = False
     tells_sizes: bool = False
-    token: str = field(default_factory=new_token)
+
+    def __init__(self, directories: Directories) -> None:
+        self.directories: Directories = directories
+        self.token: str = new_token()
 
 
 def token_for(remote: str, shared: Shared) -> str:

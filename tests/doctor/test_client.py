@@ -128,9 +128,22 @@ def test_what_refusals_have_taught_and_who_is_over_it(start: Start, tmp_path: Pa
         ran = run("doctor", place(server))
         assert ran.code == 1
         assert "this machine has 3 connections" in ran.out
-        assert "which has refused more than 2" in ran.out
+        assert ", 3 of them not ftppool's, and was refused when ftppool had 2" in ran.out
+        assert "Set max_per_ip=2" not in ran.out  # it may allow more, without the others
         assert "holds 3 connections" in ran.out
         assert "which allows 2" in ran.out
+
+
+def test_others_do_not_make_the_limit_smaller_that_the_server_names(start: Start) -> None:
+    server = start("proftpd")
+    limiter, now = MachineLimiter(), time.time()
+    words = "530 Sorry, the maximum number of connections (3) for your host are already connected."
+    limiter.teach(place(server), lambda known: known.refused(1, words, now))
+    ran = run("doctor", place(server), "--json")
+    assert ran.code == 0
+    [found] = findings(ran.out)
+    assert (found["code"], found["count"], found["paste"]) == ("learned", 3, ["max_per_ip=3"])
+    assert "allows 3 connections, of which ftppool could have 1" in found["text"]
 
 
 def test_a_ban_is_a_problem_until_it_is_over(start: Start) -> None:

@@ -161,6 +161,9 @@ def test_a_lesson_is_not_put_to_the_test_before_its_time(start: Start) -> None:
     cap = document["probe"]["cap"]
     assert (cap["opened"], cap["refused"]) == (2, None)
     assert "it allows 2, and it is not time to try one more" in cap["denied"]
+    [found] = [one for one in document["findings"] if one["code"] == "cap"]
+    assert found["paste"] == []
+    assert "Probe again later" in found["fix"][0]
 
 
 def test_a_cap_that_is_set_too_high_is_a_problem(start: Start) -> None:

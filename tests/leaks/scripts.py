@@ -15,7 +15,9 @@ logging.basicConfig(format="%(levelname)s %(message)s")
 url = sys.argv[1] if len(sys.argv) > 1 else ""
 
 def say(*words):
-    print(*words, flush=True)
+    # In one piece: two threads may say something.
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
+    sys.stdout.flush()
 """
 
 

@@ -151,14 +151,18 @@ os.register_at_fork(after_in_child=lambda: (signal.alarm(10), greet()))
     assert census.quits == census.sessions == 3
 
 
-def test_a_fork_during_the_first_use_leaves_the_child_with_whole_modules(server: Server) -> None:
-    script = """
+@pytest.mark.parametrize("module", ["ftppool.gate", "encodings.idna"])
+def test_a_fork_during_the_first_use_leaves_the_child_with_whole_modules(
+    server: Server, module: str
+) -> None:
+    script = f"slow = {module!r}\n"
+    script += """
 import importlib.abc
 under_way = threading.Event()
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "ftppool.gate":
+        if name == slow:
             under_way.set()
             time.sleep(0.5)
 

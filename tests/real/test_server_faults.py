@@ -73,9 +73,9 @@ def test_a_full_disk_leaves_no_wrong_file_and_no_part_unnamed(start: Start, kind
     assert set(there) == named
     for outcome in report.failed:
         assert isinstance(outcome.error, RemoteRejected)
-    # The others say only that writing failed, which may be for reasons that pass.
-    if kind == "proftpd":
-        assert "No space left on device" in str(report.causes[0])
+    words = "No space left on device" if kind == "proftpd" else "its disk is probably full"
+    assert words in str(report.causes[0])
+    assert report.outcomes[-1].attempts == 0  # the batch has ended
 
 
 UNPRIVILEGED: dict[str, dict[str, Any]] = {

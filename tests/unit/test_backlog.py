@@ -14,7 +14,8 @@ def waiting(*sizes: int) -> tuple[Backlog, list[Job]]:
     for number, size in enumerate(sizes):
         (item,) = jobs([(b"", f"f{number}")])
         assert isinstance(item, Job)
-        files.append(Job(number, item.label, item.remote, item.open, size, None, None))
+        job = Job(number, item.label, item.remote, item.open, size=size, path=None, error=None)
+        files.append(job)
         backlog.put(files[-1])
     return backlog, files
 

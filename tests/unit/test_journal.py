@@ -153,9 +153,20 @@ def test_a_second_batch_is_told_at_once_that_it_is_in_use(tmp_path: Path) -> Non
 
 
 def test_a_journal_serves_one_target(tmp_path: Path) -> None:
-    Journal(tmp_path / "j", "ftp://a/").close()
+    journal = Journal(tmp_path / "j", "ftp://a/")
+    done(journal, job_of(b"x"))
+    journal.close()
     with pytest.raises(ConfigError, match="unfinished batch to ftp://a/"):
         Journal(tmp_path / "j", "ftp://b/")
+
+
+def test_a_journal_of_which_no_file_was_begun_serves_the_next_target(tmp_path: Path) -> None:
+    Journal(tmp_path / "j", "ftp://wrong/").close()
+    journal = Journal(tmp_path / "j", "ftp://right/")
+    journal.begin("f", PATTERN, job_of(b"x"))
+    journal.close()
+    with pytest.raises(ConfigError, match="unfinished batch to ftp://right/"):
+        Journal(tmp_path / "j", "ftp://wrong/")
 
 
 def test_what_cannot_be_a_journal_is_named_in_one_sentence(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ interrupts every call at every line.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os.path
 import sys
 from collections import Counter
@@ -120,7 +119,7 @@ def snapshot(ledger: Ledger, *, notes: bool = True) -> tuple[object, ...]:
     out of date: they need not tell of what is no more.
     """
     slots = [
-        [getattr(slot, field.name) for field in dataclasses.fields(slot) if field.name != "places"]
+        [value for name, value in vars(slot).items() if name != "places"]
         + [(place, place.owner) for place in slot.places]
         for slot in ledger.slots
     ]

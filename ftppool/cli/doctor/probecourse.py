@@ -150,9 +150,10 @@ def _of_setting(options: Options, result: CapResult) -> list[Finding]:
 def _unrefused(target: Target, result: CapResult) -> list[Finding]:
     total = result.opened + result.others
     text = f"{result.address} allows at least {amount(total, 'connection')}: it refused none"
+    fix = advice.settings_for(target, max(1, total))
     if result.denied:
         text += f" ({result.denied})"
-    fix = advice.settings_for(target, max(1, total))
+        fix = ("Probe again later, best while nothing else is connected: it may allow more.",)
     return [Finding(code="cap", weight=Weight.NOTE, text=text, fix=fix, count=total)]
 
 

@@ -12,6 +12,7 @@ from ftppool.cli.doctor.findings import Finding, Weight, worst_first
 from ftppool.cli.doctor.machine import Process
 from ftppool.cli.doctor.slotview import SlotView
 from ftppool.cli.exits import one_line
+from ftppool.refusals import named_limit
 from ftppool.screen import amount
 
 __all__ = ["MANY", "NEARLY", "judge", "system_files"]
@@ -90,8 +91,9 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
                 "server's operator to lift the ban.",
             ),
         )
+    foreign = [u for u in view.usages if u.server == slots.address and u.open > u.slots]
     if cap is not None:
-        yield from _of_cap(slots, cap, total)
+        yield from _of_cap(slots, cap, total, sum(usage.open - usage.slots for usage in foreign))
     for user, lesson in slots.lessons.of_user.items():
         yield Finding(
             code="learned",
@@ -112,7 +114,6 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
             " taken",
             count=len(slots.waiting),
         )
-    foreign = [u for u in view.usages if u.server == slots.address and u.open > u.slots]
     if foreign and slots.held:
         names = ", ".join(f"{usage.name} ({usage.open - usage.slots})" for usage in foreign)
         yield Finding(
@@ -126,18 +127,39 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _of_cap(slots: SlotView, cap: int, total: int) -> Iterator[Finding]:
+def _of_cap(slots: SlotView, learned: int, total: int, foreign: int) -> Iterator[Finding]:
+    """Judge what refusals have taught, which is less than the limit if others are connected."""
     lesson = slots.lessons.of_all
     assert lesson is not None
     said = one_line(lesson.words)
+    cap = max(learned, named_limit(lesson.words) or 0)
     if total > cap:
+        counted = f", {foreign} of them not ftppool's," if foreign else ""
         yield Finding(
             code="over-cap",
             weight=Weight.PROBLEM,
-            text=f"this machine has {amount(total, 'connection')} to {slots.address}, which has"
-            f" refused more than {cap}: {said}",
-            fix=(f"Set max_per_ip={cap}, and see above who has the others.",),
+            text=f"this machine has {amount(total, 'connection')} to {slots.address}{counted} and"
+            f" was refused when ftppool had {learned}: {said}",
+            fix=(
+                "See above who has the others: end them, or let them use ftppool too.",
+                "Then find the limit: ftppool doctor --probe URL",
+            )
+            if foreign
+            else (f"Set max_per_ip={cap}, and see above who has the others.",),
             count=total,
+        )
+    elif cap > learned:
+        yield Finding(
+            code="learned",
+            weight=Weight.NOTE,
+            text=f"{slots.address} allows {amount(cap, 'connection')}, of which ftppool could have"
+            f" {learned}: others of this address had the rest: {said}",
+            fix=(
+                f"    max_per_ip={cap}",
+                f"or, if the others are to stay, max_per_ip={learned}. ftppool itself tries for one"
+                " more every now and then.",
+            ),
+            count=cap,
         )
     else:
         yield Finding(

@@ -41,7 +41,7 @@ JOBS ?= 4
 test: $(VENV)/.test
 	$(BIN)/python -m tests.support.install
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
-	$(BIN)/python -m coverage report --include='ftppool/ledger.py,ftppool/serving.py,ftppool/deadlock.py,ftppool/refusals.py' --fail-under=100
+	$(BIN)/python -m coverage report --include='ftppool/ledger.py,ftppool/serving.py,ftppool/logins.py,ftppool/retiring.py,ftppool/settling.py,ftppool/deadlock.py,ftppool/refusals.py' --fail-under=100
 
 # The unit tests and the storm of interrupts on every Python that is found (pyenv's included).
 PYTHONS ?= 3.11 3.12 3.13 3.14

@@ -13,6 +13,7 @@ from ftppool.leaks import tell_leak, tell_suspicion
 from ftppool.lease import Grip
 from ftppool.logs import log
 from ftppool.opening import LOGIN, Opener
+from ftppool.permits import ended, let_go, let_settle
 from ftppool.slots import Slot, State
 from ftppool.workers import Workers, launch
 
@@ -66,6 +67,13 @@ class Dispatcher:
             self._thread = self._latest = self._workers.new(self._run, "dispatcher")
             launch(self._thread)
 
+    def after_event(self) -> bool:
+        """True if there is something to do: then its thread must be there. Needs the lock."""
+        busy = self._board.ledger.busy
+        if busy:
+            self.start()
+        return busy
+
     def join(self, deadline: float) -> int:
         """Wait for the threads that have no more work; the number of those that still run."""
         with self._board.lock:
@@ -101,7 +109,7 @@ class Dispatcher:
             self._find_lost()
             board.ledger.pump(now)
             board.forget_closed()
-            freed, ended = list(board.ledger.freed), self._opener.ended()
+            freed, ending = list(board.ledger.freed), ended(board)
             leaving = not board.in_use and not freed
             if leaving:
                 self._thread = None
@@ -111,16 +119,16 @@ class Dispatcher:
         if leaving:
             self._opener.leave_lines()
             return None
-        self._opener.look_again()
-        self._opener.let_settle(ended)
-        self._opener.let_go(freed)
+        self._opener.turns.look_again()
+        let_settle(board, ending)
+        let_go(board, freed)
         for slot in jobs:
             self._start_job(slot)
         for client in list(board.clients):
             client.done.ring()
         self._tell(suspects, now)
         self._be_fair(now)
-        return 0.0 if freed or ended or self.mailbox or self.orphans else pause
+        return 0.0 if freed or ending or self.mailbox or self.orphans else pause
 
     def _mend(self) -> None:
         """Find jobs that died, or were never begun, because a thread did. Needs the lock."""

@@ -12,6 +12,7 @@ from ftppool.dispatcher import Dispatcher
 from ftppool.leaks import tell_leak
 from ftppool.lease import Grip
 from ftppool.opening import LOGIN, Opener
+from ftppool.permits import ended, let_go, let_settle
 from ftppool.slots import Slot, State
 
 __all__ = ["Farewell", "end_all"]
@@ -59,7 +60,7 @@ class Farewell:
         finally:
             board.lock.release()
         board.nudge.ring()
-        self._opener.look_again()
+        self._opener.turns.look_again()
         self._grips = [grip for _, grip in held]
         for slot, grip in held:
             with contextlib.suppress(Exception):
@@ -82,9 +83,9 @@ class Farewell:
                 say_goodbye(slot, deadline)
                 self.end(slot)
             with self._board.lock:
-                freed, ended = list(self._board.ledger.freed), self._opener.ended()
-            self._opener.let_settle(ended)
-            self._opener.let_go(freed)
+                freed, ending = list(self._board.ledger.freed), ended(self._board)
+            let_settle(self._board, ending)
+            let_go(self._board, freed)
             with self._board.lock:
                 done = not self._board.unfinished()
             if done:

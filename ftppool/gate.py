@@ -13,25 +13,20 @@ import time
 from collections.abc import Hashable
 
 from ftppool.board import BelledWaiter, Board, client_of
-from ftppool.client import Cancel, Cancelled, Client, holders_of, snapshot
+from ftppool.client import Cancel, Cancelled, Client, snapshot
+from ftppool.closing import Closing
 from ftppool.deadlock import deadlocked
 from ftppool.dispatcher import Dispatcher
 from ftppool.drivers.base import Address, PlaceRefused, Wire, drop
 from ftppool.errors import FTPPoolError
-from ftppool.failures import (
-    gave_up,
-    held_elsewhere,
-    no_answer,
-    over_budget,
-    timed_out,
-    would_deadlock,
-)
+from ftppool.failures import would_deadlock
 from ftppool.farewell import Farewell, end_all
 from ftppool.hooks import at_exit, in_child
 from ftppool.lease import Grip, Lease
 from ftppool.logs import log
-from ftppool.opening import LOGIN, Opener
-from ftppool.slots import Place, State
+from ftppool.opening import Opener
+from ftppool.reasons import nothing_came, trouble
+from ftppool.slots import Place
 from ftppool.stats import CloseReport, PoolStats
 
 __all__ = ["Gate", "gate_for"]
@@ -167,7 +162,7 @@ class Gate:
                 self._ledger, waiter, waiter.since
             )
             # While nobody waited the dispatcher did not heed the end of the back-off.
-            busy = self._after_event() or len(self._ledger.waiters) == 1
+            busy = self._dispatcher.after_event() or len(self._ledger.waiters) == 1
         if busy:
             self._board.nudge.ring()
         if hopeless:
@@ -198,7 +193,8 @@ class Gate:
                     client.relieve()
                     self._look_again()
             else:
-                raise self._nothing_came(client, time.monotonic() - waiter.since)
+                waited = time.monotonic() - waiter.since
+                raise nothing_came(self._board, self._opener, client, waited)
 
     def _left(self, waiter: BelledWaiter, deadline: float, answer: float) -> float:
         """Seconds for which it makes sense to go on waiting.
@@ -232,7 +228,7 @@ class Gate:
                 return True
             client.totals.lost += not alive
             self._ledger.decline(waiter, now)
-            busy = self._after_event()
+            busy = self._dispatcher.after_event()
         if busy:
             self._board.nudge.ring()
         return False
@@ -240,7 +236,7 @@ class Gate:
     def _place_refused(self, waiter: BelledWaiter, place: Place, now: float) -> None:
         with self._lock:
             self._ledger.place_refused(place, waiter, now)
-            busy = self._after_event()
+            busy = self._dispatcher.after_event()
         if busy:
             self._board.nudge.ring()
 
@@ -286,7 +282,7 @@ class Gate:
                     totals.returned += 1
                     totals.discarded += doom
                     totals.use_seconds += now - grip.since
-                busy = self._ledger.busy and self._after_event()
+                busy = self._ledger.busy and self._dispatcher.after_event()
             if busy:
                 self._board.nudge.ring()
         if grip.told:
@@ -343,16 +339,9 @@ class Gate:
     def _look_again(self) -> None:
         with self._lock:
             self._ledger.pump(time.monotonic())
-            busy = self._after_event()
+            busy = self._dispatcher.after_event()
         if busy:
             self._board.nudge.ring()
-
-    def _after_event(self) -> bool:
-        """True if the dispatcher has something to do: then it must be there. Needs the lock."""
-        busy = self._ledger.busy
-        if busy:
-            self._dispatcher.start()
-        return busy
 
     def wanted(self, grip: Grip) -> bool:
         """True if others have waited long for what this borrower and his like pass on."""
@@ -370,98 +359,19 @@ class Gate:
         with self._lock:
             client.cap = cap
             self._ledger.pump(time.monotonic())
-            self._after_event()
+            self._dispatcher.after_event()
         self._board.nudge.ring()
 
     def expire(self, client: Client) -> None:
         """End the sessions that exist now as soon as nobody uses them."""
         with self._lock:
             self._ledger.expire(client, time.monotonic())
-            self._after_event()
+            self._dispatcher.after_event()
         self._board.nudge.ring()
 
     def close(self, client: Client, timeout: float) -> CloseReport:
-        """End all sessions of a pool, with `timeout` as one total.
-
-        Waiters fail at once, idle sessions say QUIT, leases may end by themselves while there is
-        time to spare and are taken away then. Nobody waits here until the slots have settled: who
-        takes one of them next does, in whichever process.
-        """
-        started = time.monotonic()
-        before = copy.copy(client.totals)
-        with self._lock:
-            self._ledger.shut(client, started)
-            self._after_event()
-        self._board.nudge.ring()
-        patience = timeout - min(timeout / 2, GOODBYE)
-        steps = [
-            (patience, self._take_away),
-            (min(timeout / 2, LOGIN), self._opener.break_off),
-            (timeout - min(timeout / 4, LAST), self._cut_endings),
-        ]
-        for after, step in sorted(steps, key=lambda pair: pair[0]):
-            if not self._wait_for_end(client, started + after):
-                step(client)
-        gone = self._wait_for_end(client, started + timeout)
-        with self._lock:
-            self._board.clients.discard(client)
-        self._board.nudge.ring()
-        left = self._dispatcher.join(started + timeout)
-        cut = client.totals.cut - before.cut
-        return CloseReport(
-            clean=gone and not cut and not left,
-            quits=client.totals.quits - before.quits,
-            cut=cut,
-            still_running=left,
-            elapsed=time.monotonic() - started,
-        )
-
-    def _wait_for_end(self, client: Client, deadline: float) -> bool:
-        while True:
-            with self._lock:
-                if not self._board.unfinished(client):
-                    return True
-                self._dispatcher.start()
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            client.done.wait(min(SLICE, left))
-
-    def _cut_endings(self, client: Client) -> None:
-        """Break the goodbyes that take longer than there is time."""
-        with self._lock:
-            wires: list[Wire] = [
-                slot.session
-                for slot in self._ledger.slots
-                if slot.tenant is client and slot.state is State.CLOSING
-            ]
-        for wire in wires:
-            wire.cut()
-
-    def _take_away(self, client: Client) -> None:
-        """End the leases that did not come back; sessions in step can still say QUIT."""
-        with self._lock:
-            held = [
-                slot
-                for slot in self._ledger.slots
-                if slot.tenant is client and slot.state is State.OPEN
-            ]
-            grips = [
-                (slot, place.owner)
-                for slot in held
-                for place in slot.places
-                if isinstance(place.owner, Grip) and place.owner.loan is not None
-            ]
-        for slot, grip in grips:
-            wire: Wire = slot.session
-            if not wire.take_back(grip.loan):
-                wire.cut()
-        with self._lock:
-            for slot in held:
-                if slot.state is State.OPEN:
-                    self._ledger.revoke(slot, time.monotonic())
-            self._after_event()
-        self._board.nudge.ring()
+        """End all sessions of a pool, with `timeout` as one total."""
+        return Closing(self._board, self._opener, self._dispatcher, client).run(timeout)
 
     def farewell(self) -> Farewell:
         """What ends everything at the interpreter's exit."""
@@ -492,20 +402,8 @@ class Gate:
             return snapshot(self._ledger, client, self._name)
 
     def trouble(self, client: Client) -> tuple[str, float]:
-        """Why there is no (further) connection, in the server's words; "" if all is well.
-
-        The second value is in how many seconds the next connect may be tried.
-        """
-        now = time.monotonic()
-        with self._lock:
-            ledger = self._ledger
-            failure = ledger.last_failure
-            until = max(ledger.not_before, client.not_before, ledger.budget_ends())
-        if failure is not None:
-            return failure.reply or str(failure), max(0.0, until - now)
-        if self._opener.asking:
-            return "other processes of this machine have all slots", 0.0
-        return "", 0.0
+        """Why there is no (further) connection, see :func:`ftppool.reasons.trouble`."""
+        return trouble(self._board, self._opener, client)
 
     def _would_deadlock(self, waiter: BelledWaiter) -> FTPPoolError:
         ledger = self._ledger
@@ -526,39 +424,6 @@ class Gate:
                 for slot in self._ledger.slots
             )
 
-    def _nothing_came(self, client: Client, timeout: float) -> FTPPoolError:
-        now = time.monotonic()
-        with self._lock:
-            client.totals.acquire_timeouts += 1
-            ledger = self._ledger
-            # A failure of long ago explains this wait only if its back-off lasted into it.
-            recent = max(ledger.failed_at, ledger.not_before) >= now - timeout
-            failure = ledger.last_failure if recent else None
-            # What still logs in is no session: nobody can wait for its return.
-            alive = any(slot.places for slot in ledger.slots)
-            pause, fruitless = ledger.budget_ends() - now, ledger.last_fruitless
-            holders = holders_of(ledger, now)
-            effective = ledger.effective
-        denied = self._opener.asking or client.not_before >= now - timeout
-        others = client.limiter.elsewhere(str(self.address)) if denied else ""
-        if alive:
-            return timed_out(self.address, timeout, holders, effective, failure, others=others)
-        if pause > 0 and fruitless is not None:
-            return over_budget(self.address, fruitless, pause)
-        if others:
-            return held_elsewhere(self.address, timeout, others, failure)
-        if failure is not None:
-            return gave_up(failure, timeout)
-        if self._opener.connecting:
-            return no_answer(self.address, timeout)
-        return timed_out(self.address, timeout, holders, effective, failure)
-
-
-LAST = 1.0
-"""Seconds of close() left when goodbyes that still go on are broken off."""
-
-GOODBYE = 4.0
-"""Seconds of close() kept for QUIT and the final FIN."""
 
 _gates: dict[tuple[str, int], Gate] = {}
 _gates_lock = threading.Lock()

@@ -24,17 +24,14 @@ from collections import deque
 from collections.abc import Iterator
 
 from ftppool.errors import FTPPoolError, PoolClosed
-from ftppool.serving import NOBODY, Serving, drain
+from ftppool.logins import besides, end_those_behind, may_log_in
+from ftppool.retiring import make_room, retire, retire_unused
+from ftppool.serving import NOBODY, Serving
+from ftppool.settling import FIRST_SETTLE, begin_settling, end_settling, unnoticed
 from ftppool.slots import Event, Owner, Place, Slot, State, Tenant, Waiter
 
 __all__ = ["Ledger"]
 
-FIRST_SETTLE = 0.05
-"""Seconds a closed slot stays taken. After 20 ms none of the four servers measured refused."""
-LONGEST_SETTLE = 0.5
-"""Seconds; ProFTPD's listener may take 0.41 s to notice a closed connection."""
-MEMORY = 1.0
-"""Seconds for which an ended connection still explains a refusal."""
 BUDGET = 30
 """Connects that may end without a login in ``BUDGET_TIME``; more would look like an attack."""
 BUDGET_TIME = 60.0
@@ -71,7 +68,7 @@ class Ledger:
         self.probe_at: float = float("inf")
         self.last_fruitless: FTPPoolError | None = None
         self._fruitless: deque[float] = deque(maxlen=BUDGET)
-        self._ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
+        self.ended: deque[tuple[float, Tenant]] = deque(maxlen=64)
 
     # -- what borrowers do (any line may be the last one) ------------------------------------------
 
@@ -206,36 +203,17 @@ class Ledger:
         self.pump(now)
 
     def may_log_in(self, slot: Slot) -> bool | None:
-        """Tell if a connection that was greeted may log in now.
-
-        Until credentials are proven one connection at a time tries them: some servers lock an
-        account after a few wrong passwords. The others wait, and if it fails none of them tries.
-        After that they are tried only for who still waits: not once more for the workers of a
-        batch that ends because of them.
+        """Tell if a connection that was greeted may log in now, see :mod:`ftppool.logins`.
 
         Returns:
             False if it is to end without a login; None if it is to ask again later.
         """
-        tenant = slot.tenant
-        if not tenant.proven:
-            if slot.doomed or tenant.closed or (tenant.rejected and not self._waits(tenant)):
-                return False
-            if any(
-                other.state is State.OPENING
-                and not other.tenant.proven
-                and (other.logging_in or not other.tenant.holds)
-                for other in self.slots
-                if other is not slot
-            ):
-                return None
-        slot.logging_in = True
-        return True
+        return may_log_in(self, slot)
 
     def withdrawn(self, slot: Slot, now: float) -> None:
         """A connection was closed that was not to log in."""
         self._fruitless.append(now)
-        slot.settled_at = now + self.settle
-        slot.move(Event.OPEN_FAILED)
+        begin_settling(self, slot, Event.OPEN_FAILED, now)
         self.pump(now)
 
     def opened(self, slot: Slot, session: object, now: float, *, expires: float) -> None:
@@ -273,13 +251,9 @@ class Ledger:
         if connected:
             self._fruitless.append(now)
             self.last_fruitless = error
-        if slot.logging_in and not slot.tenant.proven:
-            for other in self.slots:
-                if other.tenant is slot.tenant and other.state is State.OPENING:
-                    other.doomed = True  # it waits for this login, or is about to
+        end_those_behind(self, slot)
         slot.greeted = False
-        slot.settled_at = now + self.settle
-        slot.move(Event.OPEN_FAILED)
+        begin_settling(self, slot, Event.OPEN_FAILED, now)
         if for_good:
             slot.tenant.rejected |= slot.logging_in and not slot.tenant.proven
             self.failures = 0
@@ -314,11 +288,8 @@ class Ledger:
             How many connections the server allows, of all or of this user; None: nothing learned.
         """
         slot.doomed = True  # no session will come of it: none of ours has to make room for it
-        ended = [tenant for when, tenant in self._ended if now - when < MEMORY]
-        others = self.besides(slot)
-        if ended or any(other.state in (State.CLOSING, State.SETTLING) for other in others):
-            # The server had not yet noticed one of our own closes: give it longer the next time.
-            self.settle = min(LONGEST_SETTLE, self.settle * 2)
+        others = besides(self, slot)
+        ended = unnoticed(self, others, now)
         tenants = [other.tenant for other in others] + ended
         if of_user:
             tenants = [tenant for tenant in tenants if tenant.same_user(slot.tenant)]
@@ -330,19 +301,6 @@ class Ledger:
         who.learned, who.learned_from = limit, words
         who.probe_at = float("inf")  # the gate will say when: see `taught`
         return limit
-
-    def besides(self, slot: Slot) -> list[Slot]:
-        """Our other connections, as far as the server counts them against this one.
-
-        At a login those do not count that have not come as far (ProFTPD: authenticated clients).
-        """
-        return [
-            other
-            for other in self.slots
-            if other is not slot
-            and other.connected
-            and not (slot.logging_in and other.state is State.OPENING and not other.logging_in)
-        ]
 
     def taught(
         self,
@@ -374,9 +332,8 @@ class Ledger:
 
     def closed(self, slot: Slot, now: float, *, politely: bool) -> None:
         """The connection is closed; the server may need a moment to notice."""
-        slot.settled_at = now + self.settle
         slot.session = None
-        slot.move(Event.CLOSED)
+        begin_settling(self, slot, Event.CLOSED, now)
         totals = slot.tenant.totals
         totals.closed += 1
         totals.quits += politely
@@ -411,16 +368,7 @@ class Ledger:
             with_idle: Idle sessions end now while there are more sessions than that.
             in_use: While there are more than that, one ends when its borrower gives it back.
         """
-        live = [
-            slot
-            for slot in self.slots
-            if not slot.doomed and slot.connected and slot.state in (State.OPENING, State.OPEN)
-        ]
-        idle = sorted((slot for slot in live if slot.idle), key=lambda slot: slot.last_used)
-        ending = idle[: max(0, len(live) - with_idle)]
-        for slot in ending:
-            slot.move(Event.CLOSE)
-        self.owed = max(0, len(live) - len(ending) - in_use)
+        make_room(self, with_idle, in_use)
         self.pump(now)
 
     # -- the rules ---------------------------------------------------------------------------------
@@ -448,14 +396,14 @@ class Ledger:
         """
         self._stuck, self._unsettled = NOBODY, True
         self._drop_the_dead()
-        self._settle(now)
-        unsettled = self._retire(now) > 0
+        end_settling(self, now)
+        unsettled = retire(self, now) > 0
         if self.waiters:
             serving = Serving(self, now)
             serving.run()
             self._stuck = frozenset(serving.stuck)
             unsettled |= serving.kept > 0
-        self._retire_unused(now)
+        retire_unused(self, now)
         self._unsettled = unsettled
         self.busy = bool(self.freed) or any(
             slot.state in (State.OPENING, State.CLOSING) and not slot.claimed for slot in self.slots
@@ -510,39 +458,6 @@ class Ledger:
                 waiter.error = PoolClosed("the pool was closed while this waited for a session")
                 waiter.ring()
 
-    def _settle(self, now: float) -> None:
-        for slot in [slot for slot in self.slots if slot.state is State.SETTLING]:
-            if slot.settled_at <= now:
-                if slot.connected:
-                    # Not `now`: where nobody needs the slot, nobody may look for a long time.
-                    self._ended.append((slot.settled_at, slot.tenant))
-                self.freed.append(slot)
-                self.slots.remove(slot)
-                slot.move(Event.SETTLED)
-
-    def _retire(self, now: float) -> int:
-        """End what nobody may have; how many of those in use are still beyond the cap."""
-        for slot in self.slots:
-            if slot.idle and not slot.fit(now):
-                slot.move(Event.CLOSE)
-        staying = [
-            slot
-            for slot in self.slots
-            if not slot.doomed
-            and (slot.state is State.OPEN or (slot.state is State.OPENING and not slot.trying))
-        ]
-        surplus = max(0, len(staying) - self.room(now))
-        idle = sorted((slot for slot in staying if slot.idle), key=lambda slot: slot.last_used)
-        for slot in idle[:surplus]:
-            slot.move(Event.CLOSE)
-        surplus = max(0, surplus - len(idle))
-        return surplus - sum(drain(staying) for _ in range(surplus))
-
-    def _retire_unused(self, now: float) -> None:
-        for slot in self.slots:
-            if slot.idle and now >= slot.last_used + slot.tenant.max_idle:
-                slot.move(Event.CLOSE)
-
     def room(self, now: float) -> int:
         """How many slots may be taken, with one that is to show if the server allows more."""
         cap = self.cap or 1
@@ -572,9 +487,6 @@ class Ledger:
     def budget_ends(self) -> float:
         """When the next connect may be tried after many that came to nothing."""
         return self._fruitless[0] + BUDGET_TIME if len(self._fruitless) == BUDGET else 0.0
-
-    def _waits(self, tenant: Tenant) -> bool:
-        return any(w.tenant is tenant and w.alive and not w.served for w in self.waiters)
 
     def _fail_waiters(self, tenant: Tenant, error: FTPPoolError) -> None:
         for waiter in self.waiters:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from ftppool.bell import Bell
 from ftppool.board import Board, client_of
 from ftppool.client import Client, snapshot
 from ftppool.drivers.base import OpenFailed, Wire, Withdrawn, shut_down
@@ -17,10 +16,12 @@ from ftppool.errors import ConfigError, FTPPoolError, PoolClosed
 from ftppool.failures import banned, open_error
 from ftppool.lessons import Ban, Lesson, Lessons
 from ftppool.limits.base import Denied, Limiter
+from ftppool.logins import besides
 from ftppool.logs import log
 from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
 from ftppool.slots import Slot, State
+from ftppool.turns import Turns
 
 __all__ = ["LOGIN", "Opener"]
 
@@ -31,9 +32,6 @@ FEW = 3
 """Connects until something that only looks like a refusal counts as what it says."""
 NO_PERMIT = (0.1, 0.25)
 """Seconds until the limiter is asked again: at random, so that processes do not march in step."""
-SLICE = 0.5
-"""Seconds between two looks of a connection that waits for its turn to log in: what a lost wake-up
-costs at most."""
 LOGIN = 3.0
 """Seconds for which the opens of a closed pool may go on, to be ended with QUIT after the login."""
 
@@ -59,35 +57,27 @@ class _Watch:
         board.nudge.ring()
 
     def wait_to_log_in(self) -> None:
-        opener, slot = self._opener, self._slot
-        bell = opener.holding[slot] = Bell()
-        try:
-            while (granted := opener.may_log_in(slot)) is None:
-                bell.wait(SLICE)
-        finally:
-            opener.holding.pop(slot, None)
-        if not granted:
+        if not self._opener.turns.wait(self._slot):
             raise Withdrawn
 
 
 class Opener:
     """Does what the ledger asks for: opens and closes, and reports what came of it.
 
-    ``connecting``, ``holding``, ``asking`` and ``pausing`` need no lock: each use is one atomic
-    step.
+    ``connecting``, ``asking`` and ``pausing`` need no lock: each use is one atomic step.
 
     Attributes:
         connecting: The sockets of the opens that are under way.
-        holding: The bells of those that wait for their turn to log in.
+        turns: Where those wait that are not to log in yet.
         asking: The limiters in whose line this process stands.
         pausing: The limiters that know that it waits, and are to hear when nobody does any more.
     """
 
     def __init__(self, board: Board) -> None:
         self.board: Board = board
+        self.turns: Turns = Turns(board)
         self._address = str(board.address)
         self.connecting: dict[Slot, socket.socket] = {}
-        self.holding: dict[Slot, Bell] = {}
         self.asking: dict[Limiter, None] = {}
         self.pausing: dict[Limiter, None] = {}
         # So that what was read before a lesson is not applied after it. The board's lock is taken
@@ -114,18 +104,7 @@ class Opener:
             self._open_broke(slot, error)
         finally:
             self.connecting.pop(slot, None)
-            self.look_again()
-
-    def may_log_in(self, slot: Slot) -> bool | None:
-        """See :meth:`ftppool.ledger.Ledger.may_log_in`."""
-        with self.board.lock:
-            granted = self.board.ledger.may_log_in(slot)
-        return False if granted is None and client_of(slot).broken_off else granted
-
-    def look_again(self) -> None:
-        """Wake those that wait for their turn to log in: something may have changed."""
-        for bell in list(self.holding.values()):
-            bell.ring()
+            self.turns.look_again()
 
     def _connect(self, slot: Slot, client: Client) -> None:
         started = time.monotonic()
@@ -155,7 +134,7 @@ class Opener:
             with self.board.lock:
                 client.totals.open_seconds += now - started
                 self.board.ledger.opened(slot, wire, now, expires=now + lifetime)
-            self.look_again()
+            self.turns.look_again()
         except BaseException:
             if slot.session is not wire:
                 wire.end()
@@ -249,7 +228,7 @@ class Opener:
 
     def _live(self, slot: Slot) -> int:
         """Count our other connections. Needs the lock."""
-        return len(self.board.ledger.besides(slot))
+        return len(besides(self.board.ledger, slot))
 
     # -- what went wrong ---------------------------------------------------------------------------
 
@@ -378,42 +357,6 @@ class Opener:
             from ftppool.events import SessionClosed
 
             client.emit(SessionClosed(pool=client.name, address=self._address, politely=politely))
-
-    def ended(self) -> list[Slot]:
-        """The slots that settle and still have their permit. Needs the lock."""
-        board = self.board
-        return [
-            slot
-            for slot in board.ledger.slots
-            if slot.state is State.SETTLING and slot in board.permits
-        ]
-
-    def let_settle(self, slots: list[Slot]) -> None:
-        """Give the permits back of slots that settle: nobody has to be there at the end of that."""
-        for slot in slots:
-            # First given back, then forgotten: close() returns once it is not among them any more.
-            permit = self.board.permits.get(slot)
-            try:
-                if permit is not None:
-                    permit.release(slot.settled_at)
-            except Exception:  # noqa: BLE001 - the dispatcher must outlive a user's limiter
-                log.exception(
-                    "ftppool: the limiter failed to take a permit back", address=self._address
-                )
-            finally:
-                self.board.permits.pop(slot, None)
-
-    def let_go(self, slots: list[Slot]) -> None:
-        """See that slots which are free again have no permit, and let the ledger forget them."""
-        self.let_settle([slot for slot in slots if slot in self.board.permits])
-        with self.board.lock:
-            ledger = self.board.ledger
-            ledger.freed = [slot for slot in ledger.freed if slot not in slots]
-        for client in map(client_of, slots):
-            if client.listening and not client.closed:
-                from ftppool.events import SessionSettled
-
-                client.emit(SessionSettled(pool=client.name, address=self._address))
 
     @property
     def in_line(self) -> bool:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, cast
 from ftppool import hooks
 from ftppool.bucket import Bucket
 from ftppool.drivers.choice import driver_of
-from ftppool.errors import ConfigError, ConnectError, FTPPoolError, PoolClosed
+from ftppool.errors import ConfigError, ConnectError, PoolClosed
 from ftppool.estate import Estate
 from ftppool.leaks import stack_here
-from ftppool.limits.choice import check_limiter, limiter_of
+from ftppool.limits.choice import check_limiter
+from ftppool.means import Means, bring_means
 from ftppool.options import (
     check_cap,
     check_known,
@@ -39,14 +40,12 @@ if TYPE_CHECKING:
 
     from ftppool.client import Cancel, Client
     from ftppool.downloads import DownloadBatchOptions, DownloadOptions, Wanted
-    from ftppool.drivers.base import Driver, FileOps
     from ftppool.events import Event
     from ftppool.gate import Gate
-    from ftppool.inputs import Input, Job, Source
+    from ftppool.inputs import Input, Source
     from ftppool.lease import Lease
     from ftppool.limits.base import Limiter
     from ftppool.report import BatchReport, Outcome
-    from ftppool.route import Route
     from ftppool.session import Session
     from ftppool.sshconfig import SSHConfig
     from ftppool.stats import CloseReport, PoolStats
@@ -181,7 +180,7 @@ class FTPPool:
         )
         # Guards _clients, _closed and the making of _means; taken before a gate's own.
         self._lock = threading.Lock()
-        self._means: _Means | None = None
+        self._means: Means | None = None
         self._clients: dict[Gate, Client] = {}
         self._stay: _Stay | None = None
         self._closed = ""  # the reason why there are no sessions any more
@@ -205,7 +204,7 @@ class FTPPool:
         from ftppool.session import Session
 
         with self.acquire(timeout) as lease:
-            yield Session(lease, self._target, self._put)
+            yield Session(lease, self._target)
 
     @contextlib.contextmanager
     def ftp(self, timeout: float | None = None) -> Iterator[ftplib.FTP]:
@@ -304,7 +303,10 @@ class FTPPool:
             FTPPoolError: It did not arrive.
         """
         hooks.bring_in("ftppool.uploads")
-        _single(source, remote)
+        hooks.bring_in("ftppool.single")
+        from ftppool.single import job_of
+
+        job_of(source, remote)  # a directory is refused
         report = self._batch(
             [(source, remote)],
             "",
@@ -524,28 +526,14 @@ class FTPPool:
                 self._means_of_opening().route.forget()
             raise
 
-    def _means_of_opening(self) -> _Means:
-        """Return what sessions are opened with, made at first use.
-
-        It is called by who uses the pool, never by a thread of a gate, and brings in all that those
-        will run.
-        """
+    def _means_of_opening(self) -> Means:
+        """Return what sessions are opened with, made at first use."""
         means = self._means
         if means is None:
-            made = hooks.unbroken(self._make_means)
+            made = bring_means(self._target, self._make_driver, self._limiter)
             with self._lock:
                 means = self._means = self._means or made  # those of who came first, for all
         return means
-
-    def _make_means(self) -> _Means:
-        import ftppool.gate  # noqa: F401 - with all that its threads run
-        from ftppool.route import route_of
-
-        driver = self._make_driver()
-        limiter = self._limiter
-        if isinstance(limiter, str):
-            limiter = limiter_of(limiter)
-        return _Means(driver, limiter, route_of(self._target, driver))
 
     def _look_for_one(
         self, timeout: float, threads: tuple[Hashable, ...], cancel: Cancel | None
@@ -640,40 +628,6 @@ class FTPPool:
             single=single,
         )
 
-    def _put(self, files: FileOps, source: Source, path: str) -> int:
-        """Send one file on a session that the caller holds; once, without retries."""
-        job = _single(source, path)
-        if job.error is not None:
-            raise job.error
-        hooks.bring_in("ftppool.transfer.upload")
-        from ftppool.transfer.directories import Directories
-        from ftppool.transfer.options import Shared, UploadOptions
-        from ftppool.transfer.upload import Upload
-
-        upload = Upload(
-            job.remote,
-            job.open,
-            job.size,
-            options=UploadOptions(),
-            shared=Shared(Directories()),
-            on_bytes=lambda _sent: None,
-        )
-        try:
-            upload.attempt(files)
-        except BaseException:
-            with contextlib.suppress(FTPPoolError):
-                upload.clean_up(files)
-            raise
-        return upload.sent
-
-
-class _Means(NamedTuple):
-    """What sessions are opened with, and where."""
-
-    driver: Driver
-    limiter: Limiter
-    route: Route
-
 
 class _Stay(NamedTuple):
     """Where the last lease came from, and until when the next one comes from there unasked."""
@@ -701,17 +655,6 @@ class _Lender:
     def lend(self, timeout: float, cancel: Cancel) -> Lease:
         """Wait for a session."""
         return self._pool._acquire(timeout, (this_thread(), self._caller), cancel)
-
-
-def _single(source: Source, remote: str) -> Job:
-    """Read one source that must not be a directory."""
-    if isinstance(source, str | os.PathLike) and os.path.isdir(source):
-        raise ConfigError(f"{os.fspath(source)} is a directory; send it with upload_batch()")
-    from ftppool.inputs import Job, jobs
-
-    job = next(jobs([(source, remote)]))
-    assert isinstance(job, Job)
-    return job
 
 
 _pools: weakref.WeakSet[FTPPool] = weakref.WeakSet()

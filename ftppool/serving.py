@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ftppool.retiring import drain
 from ftppool.slots import Event, Slot, State, Tenant
 
 if TYPE_CHECKING:
     from ftppool.ledger import Ledger
 
-__all__ = ["NOBODY", "Serving", "drain"]
+__all__ = ["NOBODY", "Serving"]
 
 NOBODY: frozenset[Tenant] = frozenset()
 
@@ -131,19 +131,3 @@ class _Ending:
             slot.tenant is tenant and slot.state is State.OPEN and not slot.doomed
             for slot in self._slots
         )
-
-
-def drain(slots: Iterable[Slot]) -> bool:
-    """Let nobody else use a session of several places, which might else never be idle."""
-    shared = [
-        slot
-        for slot in slots
-        if slot.state is State.OPEN and len(slot.places) > 1 and not slot.doomed
-    ]
-    if shared:
-        min(shared, key=_users).doomed = True
-    return bool(shared)
-
-
-def _users(slot: Slot) -> int:
-    return sum(place.owner is not None for place in slot.places)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import BinaryIO, Literal
 
 from ftppool.drivers.base import Entry, FileOps
 from ftppool.errors import ConfigError, RemoteRejected
 from ftppool.inputs import Source
 from ftppool.lease import Lease
+from ftppool.single import put
 from ftppool.target import Target, join
 from ftppool.transfer.directories import Directories
 from ftppool.transfer.download import fetch
@@ -31,12 +32,9 @@ class Session:
     :class:`~ftppool.LeaseReturned` after the block.
     """
 
-    def __init__(
-        self, lease: Lease, target: Target, put: Callable[[FileOps, Source, str], int]
-    ) -> None:
+    def __init__(self, lease: Lease, target: Target) -> None:
         self._lease = lease
         self._target = target
-        self._put = put
         self._directory = ""
 
     @override
@@ -53,7 +51,7 @@ class Session:
 
     def upload(self, source: Source, remote: str) -> int:
         """Send one file whole: part name, proof of size, rename; the bytes sent."""
-        return self._put(self._files, source, self._path(remote))
+        return put(self._files, source, self._path(remote))
 
     def download(self, remote: str, destination: str | os.PathLike[str]) -> int:
         """Fetch one file whole: part, size compared, rename; the bytes received.
@@ -80,7 +78,7 @@ class Session:
             return open_to_read(self._files, self._path(path))
         if mode == "wb":
             target = self._path(path)
-            return open_to_write(lambda source: self._put(self._files, source, target))
+            return open_to_write(lambda source: put(self._files, source, target))
         raise ConfigError(f"mode={mode!r}: write 'rb' or 'wb'")
 
     def stat(self, path: str) -> Entry:

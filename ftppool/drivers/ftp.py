@@ -1,4 +1,4 @@
-"""FTP sessions: connect, log in, lend, and the polite end."""
+"""FTP sessions: connect, lend, and the polite end; the login is in ``ftp_login``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ftplib
 import socket
 import ssl
 import time
-from typing import Any
 
 from ftppool.bucket import Bucket
 from ftppool.drivers.base import (
@@ -24,12 +23,12 @@ from ftppool.drivers.base import (
 )
 from ftppool.drivers.control import Control
 from ftppool.drivers.ftp_files import FTPFiles
-from ftppool.drivers.ftp_lease import LeasedFTP, leased_class
-from ftppool.drivers.ftps_lease import LeasedFTPTLS
+from ftppool.drivers.ftp_lease import LeasedFTP
+from ftppool.drivers.ftp_login import Login, handle_on
 from ftppool.drivers.known import known_at
 from ftppool.drivers.replies import ReplyReader
-from ftppool.drivers.tls import TLSPolicy, TLSState, clear_text, is_verdict, says_nothing
-from ftppool.errors import ConfigError, FTPPoolError, TLSError
+from ftppool.drivers.tls import TLSPolicy, TLSState, is_verdict, says_nothing
+from ftppool.errors import ConfigError, FTPPoolError
 from ftppool.refusals import Phase, Reply
 from ftppool.target import FTPConfig, Target
 
@@ -88,18 +87,19 @@ class FTPDriver:
                 policy=self._policy,
                 bucket=self._bucket,
             )
+            login = Login(wire.control, self._target, self._config, self._timeouts, address)
             if self._policy is not None and self._policy.implicit:
-                wire.secure(watch)
-            wire.greet()
+                login.secure(watch)
+            login.greet()
             watch.greeted()
             phase = Phase.LOGIN
             if self._policy is not None and not self._policy.implicit:
-                wire.ask_for_tls()
-                wire.secure(watch)
+                login.ask_for_tls()
+                login.secure(watch)
             watch.wait_to_log_in()
-            self._asks_password = wire.log_in(password, at_once=self._asks_password)
+            self._asks_password = login.log_in(password, at_once=self._asks_password)
             if self._policy is not None:
-                wire.protect_data()
+                login.protect_data()
             return wire
         except Withdrawn:
             assert wire is not None
@@ -123,7 +123,9 @@ class FTPDriver:
     ) -> Exception | None:
         """Put it in words that the gate understands; None if they are well put already."""
         if self._policy is not None and isinstance(error, ssl.SSLError) and is_verdict(error):
-            return self._policy.error(error, None if wire is None else wire.sock, str(address))
+            return self._policy.error(
+                error, None if wire is None else wire.control.sock, str(address)
+            )
         if isinstance(error, ftplib.all_errors):
             return OpenFailed(_reply(phase, error))
         return None
@@ -193,159 +195,14 @@ class FTPWire:
         self._cut = False
         self._answer_due: float | None = None
 
-    # -- the beginning -----------------------------------------------------------------------------
-
     @property
-    def sock(self) -> socket.socket:
-        """The control connection, as it is now."""
-        return self._control.sock
+    def control(self) -> Control:
+        """The control connection."""
+        return self._control
 
     def drop(self) -> None:
         """Close a connection of which no session came."""
         self._control.sock.close()
-
-    def ask_for_tls(self) -> None:
-        """Send AUTH TLS; without a yes there is no session, in clear text least of all."""
-        try:
-            self._new_handle().voidcmd("AUTH TLS")
-        except ftplib.Error as error:
-            told = self._no_tls(
-                error,
-                "has no TLS here",
-                "write ftpsi:// if it has it on a port of its own (990), or ftp:// if password and"
-                " files may go through the network for everybody to read",
-            )
-            if isinstance(told, TLSError):
-                told.wrong_url = True
-            raise told from error
-        if self._control.reader.buffered:
-            # Read later, they would pass for the server's answers to commands under TLS.
-            raise TLSError(
-                f"{self._address}: somebody has put words behind the answer to AUTH TLS; the"
-                " connection is not safe",
-                phase="tls",
-                address=str(self._address),
-            )
-
-    def secure(self, watch: Watch) -> None:
-        """Put TLS on the connection."""
-        control, policy = self._control, self._policy()
-        limit = self._timeouts.connect
-        deadline = time.monotonic() + limit
-        sock = control.sock = policy.wrap(control.sock)
-        control.reader = ReplyReader(sock, self._config.encoding)
-        watch.connecting(sock)
-        try:
-            said = clear_text(sock, limit) if policy.implicit else None
-            if said is not None and (said[0] in "45" or said.startswith("SSH-")):
-                raise ftplib.error_temp(said)
-            sock.settimeout(max(0.001, deadline - time.monotonic()))
-            policy.shake_hands(sock)
-            sock.settimeout(limit)
-        except TimeoutError as error:
-            words = f"connected, but the TLS handshake was not done within {limit:g} s"
-            raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
-        except OSError as error:
-            # An implicit port that ends it before the greeting may be full; else it is trouble.
-            if policy.implicit or is_verdict(error):
-                raise
-            words = f"the connection broke in the TLS handshake ({error})"
-            raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
-
-    def protect_data(self) -> None:
-        """Have the data connections encrypted; without a yes there is no session."""
-        ftp = self._new_handle()
-        assert self._control.tls is not None
-        try:
-            if self._grouping:
-                ftp.putcmd("PBSZ 0")
-                ftp.putcmd("PROT P")
-                ftp.voidresp()
-            else:
-                ftp.voidcmd("PBSZ 0")
-                ftp.putcmd("PROT P")
-            self._control.tls.prot_reply = ftp.voidresp()
-        except ftplib.Error as error:
-            raise self._no_tls(
-                error, "does not encrypt data connections", "nothing goes in clear text"
-            ) from error
-        self._control.tainted = False  # by commands that are not for borrowers
-
-    def _policy(self) -> TLSPolicy:
-        assert self._control.tls is not None
-        return self._control.tls.policy
-
-    def _no_tls(self, error: ftplib.Error, what: str, advice: str) -> Exception:
-        text = str(error)
-        if text[:3] == "421":
-            return error  # the end of the session, for whatever reason
-        return TLSError(
-            f"{self._address} {what}; {advice}: {text}",
-            code=int(text[:3]) if text[:3].isdigit() else None,
-            reply=text,
-            phase="tls",
-            address=str(self._address),
-        )
-
-    def greet(self) -> None:
-        """Read the server's greeting."""
-        ftp = self._new_handle()
-        self._control.welcome = ftp.getresp()
-        self._control.known.greeted(self._control.welcome)
-        self._control.outstanding = 0  # nobody asked for the greeting
-
-    def log_in(self, password: str, *, at_once: bool) -> bool:
-        """Send user name and password; all replies together have the time of one.
-
-        Args:
-            at_once: Do not wait for the answer to the user name, where that can be done. Only for
-                a password that was asked for before: a server that wants none without TLS says so
-                in that answer.
-
-        Returns:
-            True if it asked for the password.
-        """
-        self._control.sock.settimeout(self._timeouts.io)
-        self._control.reader.until = time.monotonic() + self._timeouts.io
-        ftp = self._new_handle()
-        try:
-            user = self._target.user
-            log_in = ftp._log_in_at_once if at_once and self._grouping else ftp._log_in
-            self._control.login_reply = log_in(user, password)
-        except (OSError, EOFError) as error:
-            if self._unheard_after_handshake(ftp, error):
-                words = (
-                    f"the connection broke right after the TLS handshake ({str(error) or 'EOF'});"
-                    " the server may want a client certificate: tls=TLSConfig(client_certificate=…)"
-                )
-                raise OpenFailed(Reply(Phase.CONNECT, None, words)) from error
-            raise
-        if self._control.reader.buffered:
-            ftp._unasked(self._control)
-        self._control.reader.until = None
-        self._control.tainted = False  # by USER and PASS, which are not for borrowers
-        return ftp._showed_password
-
-    @property
-    def _grouping(self) -> bool:
-        """True if commands may be sent before the answers to those before them have come."""
-        # A class of the user's may do things its own way: nothing goes past its methods.
-        return self._config.ftp_class is None and self._control.known.grouping
-
-    def _unheard_after_handshake(self, ftp: LeasedFTP, error: Exception) -> bool:
-        """True if the server hung up before its first word under TLS.
-
-        With TLS 1.3 a client's handshake is done before the server has judged it, and the alert
-        that says why is lost if the server's RST overtakes it. So this is no sign of a limit.
-        """
-        tls = self._control.tls
-        return (
-            tls is not None
-            and not tls.policy.implicit
-            and getattr(ftp, "lastresp", None) is None
-            and not isinstance(error, TimeoutError)
-            and not is_verdict(error)
-        )
 
     # -- one loan after another --------------------------------------------------------------------
 
@@ -359,7 +216,7 @@ class FTPWire:
 
     def check(self, limit: float) -> bool:
         """Send NOOP; the borrower waits, so it must not take long."""
-        ftp = self._new_handle()
+        ftp = handle_on(self._control, self._config, self._timeouts.io)
         try:
             self._control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd("NOOP")
@@ -373,7 +230,7 @@ class FTPWire:
     def lend(self, limit: float) -> LeasedFTP:
         """Hand out a fresh object on the connection, in the login directory."""
         control = self._control
-        ftp = self._new_handle()
+        ftp = handle_on(control, self._config, self._timeouts.io)
         if control.moved:
             control.sock.settimeout(min(limit, self._timeouts.quit))
             ftp.voidcmd(f"CWD {control.home}")
@@ -465,22 +322,6 @@ class FTPWire:
                 sock.unwrap()  # close_notify both ways; the FIN comes after it
             elif not sock.recv(4096):
                 return
-
-    def _new_handle(self) -> LeasedFTP:
-        ftp = self._new_object()
-        ftp.encoding = self._config.encoding
-        ftp.set_pasv(self._config.passive)
-        ftp.trust_server_pasv_ipv4_address = self._config.trust_pasv_address
-        ftp.source_address = self._config.source_address
-        ftp._take(self._control, self._timeouts.io)
-        return ftp
-
-    def _new_object(self) -> LeasedFTP:
-        tls, own = self._control.tls, self._config.ftp_class
-        made: Any = leased_class(LeasedFTP if tls is None else LeasedFTPTLS, own)
-        # Without a context, ftplib would make one: it costs more than all the rest.
-        new: LeasedFTP = made() if tls is None or own else made(context=tls.policy.context)
-        return new
 
 
 def _forget(password: str, error: BaseException) -> None:

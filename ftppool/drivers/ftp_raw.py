@@ -49,7 +49,7 @@ class RawDriver(FTPDriver):
             phase = Phase.GREETING
             wire = RawWire(self._target, self._config, self._timeouts, sock, address, policy=None)
             caller.greet(wire.control)
-            watch.connecting(wire.sock)  # there may be TLS on it now
+            watch.connecting(wire.control.sock)  # there may be TLS on it now
             watch.greeted()
             phase = Phase.LOGIN
             caller.log_in(wire.control)
@@ -66,11 +66,6 @@ class RawDriver(FTPDriver):
 
 class RawWire(FTPWire):
     """One control connection of which only the borrower knows how far it is."""
-
-    @property
-    def control(self) -> Control:
-        """What the borrower gets."""
-        return self._control
 
     @override
     def looks_alive(self, loan: object = None) -> bool:

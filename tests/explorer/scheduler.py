@@ -19,11 +19,33 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from ftppool import bell, board, dispatcher, gate, lease, ledger, opening, workers
+from ftppool import (
+    bell,
+    board,
+    closing,
+    dispatcher,
+    gate,
+    lease,
+    ledger,
+    logins,
+    opening,
+    permits,
+    reasons,
+    retiring,
+    settling,
+    turns,
+    workers,
+)
 
 LIMIT, LINES_LIMIT = 5000, 100_000
 """Steps of a run; far more than any scenario needs."""
-TRACED = {module.__file__ for module in (board, dispatcher, gate, lease, ledger, opening, workers)}
+TRACED = {
+    module.__file__
+    for module in (
+        board, closing, dispatcher, gate, lease, ledger, logins, opening, permits, reasons,
+        retiring, settling, turns, workers,
+    )
+}  # fmt: skip
 """Where each line may be a point."""
 FINALIZERS = {gate.Gate.lost.__code__, gate.Gate.abandon.__code__, lease.Lease.__del__.__code__}
 """They may run within any line, this module's too, and can be interrupted by nobody."""
@@ -261,7 +283,7 @@ def controlled(scheduler: Scheduler) -> Iterator[None]:
     )
     clock = SimpleNamespace(monotonic=lambda: scheduler.clock, time=lambda: scheduler.clock)
     with contextlib.ExitStack() as stack:
-        for module in (bell, board, dispatcher, gate, lease, opening, workers):
+        for module in (bell, board, closing, dispatcher, gate, lease, opening, reasons, workers):
             for name, fake in (("threading", threads), ("time", clock)):
                 if hasattr(module, name):
                     stack.enter_context(patch.object(module, name, fake))

@@ -11,7 +11,8 @@ import pytest
 
 from ftppool.deadlock import deadlocked
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
-from ftppool.ledger import BUDGET, BUDGET_TIME, FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
+from ftppool.ledger import BUDGET, BUDGET_TIME, Ledger
+from ftppool.settling import FIRST_SETTLE, LONGEST_SETTLE, MEMORY
 from ftppool.slots import TRANSITIONS, Event, Owner, Place, Slot, State, Tenant, Waiter
 
 NOW = 1000.0

@@ -34,7 +34,8 @@ from hypothesis.stateful import (
 import ftppool
 from ftppool.deadlock import deadlocked
 from ftppool.errors import AuthError, FTPPoolError, PoolClosed, ServerBusy
-from ftppool.ledger import FIRST_SETTLE, LONGEST_SETTLE, MEMORY, Ledger
+from ftppool.ledger import Ledger
+from ftppool.settling import FIRST_SETTLE, LONGEST_SETTLE, MEMORY
 from ftppool.slots import Place, Slot, State, Tenant, Waiter
 
 T = TypeVar("T")

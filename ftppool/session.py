@@ -67,7 +67,10 @@ class Session:
 
         ``"rb"`` fetches it at once and compares the size. ``"wb"`` sends what was written when the
         file is closed, to a part name first; nothing is sent if the ``with`` block ends in an
-        exception. The content waits in memory up to 8 MiB, then in a temporary file.
+        exception, or if ``close()`` is called while one is handled that came after ``open()``: so
+        a block of ``io.TextIOWrapper(session.open(path, "wb"))``, too, sends all or nothing. What
+        is lost without ``close()`` is not sent. The content waits in memory up to 8 MiB, then in a
+        temporary file.
 
         Raises:
             ConfigError: The mode is another one.
@@ -78,7 +81,7 @@ class Session:
             return open_to_read(self._files, self._path(path))
         if mode == "wb":
             target = self._path(path)
-            return open_to_write(lambda source: put(self._files, source, target))
+            return open_to_write(lambda source: put(self._files, source, target), path)
         raise ConfigError(f"mode={mode!r}: write 'rb' or 'wb'")
 
     def stat(self, path: str) -> Entry:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from ftppool.drivers.base import FileOps
 from ftppool.errors import VerifyError
+from ftppool.logs import log
 from ftppool.typed import override
 
 __all__ = ["open_to_read", "open_to_write"]
@@ -40,13 +42,14 @@ def open_to_read(files: FileOps, path: str) -> BinaryIO:
     return cast("BinaryIO", content)
 
 
-def open_to_write(send: _Send) -> BinaryIO:
+def open_to_write(send: _Send, path: str) -> BinaryIO:
     """Return a file whose content is sent when it is closed, unless an exception closes it.
 
     Args:
         send: Called with a function that opens the content at its beginning.
+        path: What to call it in the log.
     """
-    return cast("BinaryIO", _Outgoing(send))
+    return cast("BinaryIO", _Outgoing(send, path))
 
 
 class _Content:
@@ -61,18 +64,34 @@ class _Content:
 
 
 class _Outgoing(tempfile.SpooledTemporaryFile[bytes]):
-    def __init__(self, send: _Send) -> None:
+    def __init__(self, send: _Send, path: str) -> None:
         super().__init__(IN_MEMORY)
         self._send: _Send | None = send
+        self._path = path
+        # What this thread handles already does not speak against what is written from now on.
+        self._before = _handled()
+
+    @override
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BaseException:
+            self._send = None  # what follows would come behind a gap
+            raise
 
     @override
     def close(self) -> None:
-        send, self._send = self._send, None
-        try:
-            if send is not None:
-                send(lambda: cast("BinaryIO", _Content(self)))
-        finally:
-            super().close()
+        # What is wrapped around this (io.TextIOWrapper) closes it without a word on how its own
+        # block was left; but an exception that leaves a block is the one that is handled now.
+        error, trace = _handled()
+        if error is not None and not (error is self._before[0] and trace is self._before[1]):
+            if self._send is not None:
+                log.warning(
+                    "ftppool: %r was not sent: it was closed while %s was handled",
+                    self._path, type(error).__name__, remote=self._path,
+                )  # fmt: skip
+            self._send = None
+        self._finish()
 
     @override
     def __exit__(
@@ -83,9 +102,28 @@ class _Outgoing(tempfile.SpooledTemporaryFile[bytes]):
     ) -> None:
         if kind is not None:
             self._send = None
-        self.close()
+        self._finish()
+
+    def _finish(self) -> None:
+        send, self._send = self._send, None
+        self._before = None, None  # with its traceback, it would keep this object alive
+        try:
+            if send is not None:
+                send(lambda: cast("BinaryIO", _Content(self)))
+        finally:
+            super().close()
+
+    def _dealloc_warn(self, _wrapper: object) -> None:
+        # The finalizers of io.TextIOWrapper and io.BufferedWriter call this just before close().
+        self._send = None
 
     def __del__(self) -> None:
         # Lost without close(): nobody said that it is complete.
         self._send = None
         super().close()
+
+
+def _handled() -> tuple[BaseException | None, TracebackType | None]:
+    """Give the exception that this thread handles, and how far it had come."""
+    error = sys.exception()
+    return error, None if error is None else error.__traceback__

@@ -75,7 +75,7 @@ class Lease:
     Left by an exception, or found out of step, the session is ended and not lent again.
     """
 
-    __slots__ = ("__weakref__", "_done", "_gate", "_place", "_wire", "grip")
+    __slots__ = ("__weakref__", "_cut", "_done", "_ending", "_gate", "_place", "_wire", "grip")
 
     _place: Place
     _wire: Wire
@@ -84,6 +84,8 @@ class Lease:
         self._gate = gate
         self.grip: Grip = grip
         grip.lease = ref(self)
+        self._cut = False
+        self._ending = False
         self._done = False
 
     @override
@@ -135,8 +137,15 @@ class Lease:
         return self._gate.wanted(self.grip)
 
     def cut(self) -> None:
-        """Break the connection from any thread; whoever uses it gets an error."""
-        self._wire.cut()
+        """Break the session from any thread: who uses it by this lease gets an error, nobody else.
+
+        After the lease is over, it does nothing.
+        """
+        # Each side first says what it does, and then looks at the other: whoever cuts while the
+        # lease ends finds that it ends, or else the end finds the cut, and nobody gets the session.
+        self._cut = True
+        if not self._ending:
+            self._wire.cut()
 
     def release(self) -> None:
         """Give the session back for the next borrower; a second call does nothing."""
@@ -148,7 +157,8 @@ class Lease:
 
     def _end(self, *, doom: bool) -> None:
         if not self._done:
-            self._gate.give_back(self._place, self.grip, doom=doom)
+            self._ending = True
+            self._gate.give_back(self._place, self.grip, doom=doom or self._cut)
             self._done = True
 
     def __enter__(self) -> Self:

@@ -92,6 +92,7 @@ class World:
         assert wire not in self.lent, f"lent to {self.lent.get(wire)} and to {name}"
         self.lent[wire] = name
         for _ in range(use):
+            assert not wire.broken, f"{name} got a session that was cut"
             self.scheduler.point()
         del self.lent[wire]
         return lease
@@ -128,6 +129,7 @@ class World:
 class _Wire:
     def __init__(self, world: World) -> None:
         self._world = world
+        self.broken = False
 
     def looks_alive(self, loan: object = None) -> bool:
         self._world.scheduler.point()
@@ -143,7 +145,7 @@ class _Wire:
         raise NotImplementedError
 
     def take_back(self, loan: object, *, doom: bool = False) -> bool:
-        return self in self._world.open and not doom
+        return self in self._world.open and not self.broken and not doom
 
     def goodbye(self, within: float) -> None:
         pass
@@ -154,8 +156,10 @@ class _Wire:
         self._world.open.remove(self)
         return True
 
-    def cut(self) -> None:
-        pass
+    def cut(self, loan: object = None) -> None:
+        self._world.scheduler.point()
+        assert self._world.lent.get(self) != "b", "another one's session was cut"
+        self.broken = True
 
     def disown(self) -> None:
         pass
@@ -272,6 +276,21 @@ def one_loses_its_lease(world: World) -> Actors:
     return {"a": lose, "b": lambda: world.borrow("b").release()}
 
 
+def one_is_cut_when_its_lease_ends(world: World) -> Actors:
+    leases: list[Any] = []
+
+    def end() -> None:
+        leases.append(world.borrow("a"))
+        world.scheduler.point()
+        leases[0].release()
+
+    def cut() -> None:
+        world.scheduler.point(lambda: bool(leases))
+        leases[0].cut()
+
+    return {"a": end, "b": lambda: world.borrow("b", use=3).release(), "cutter": cut}
+
+
 def one_gives_up(world: World) -> Actors:
     world.expected["b"] = (PoolTimeout, ConnectError)  # b's own connect may be under way
     world.patience = 0.6  # for b's time-out
@@ -317,6 +336,7 @@ SCENARIOS: dict[str, tuple[int, Callable[[World], Actors]]] = {
         (1, three_share_one),
         (1, one_discards),
         (1, one_loses_its_lease),
+        (1, one_is_cut_when_its_lease_ends),
         (1, one_gives_up),
         (2, the_pool_is_closed),
         (1, the_first_connect_fails),

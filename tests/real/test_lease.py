@@ -262,6 +262,19 @@ def test_a_lease_that_is_lost_comes_back(server: Server) -> None:
         assert pool.stats().opened == 2
 
 
+def test_a_cut_that_comes_after_the_lease_does_nothing_to_the_next_borrower(
+    server: Server,
+) -> None:
+    with FTPPool(server.url, max_per_ip=1) as pool:
+        first = pool.acquire()
+        first.release()
+        with pool.acquire() as second:
+            first.cut()
+            assert second.usable()
+            assert second.loan.pwd()
+        assert pool.stats().opened == 1
+
+
 def test_leases_are_handed_out_in_order(start: Start) -> None:
     server = start("pyftpdlib", max_per_ip=1)
     order: list[int] = []

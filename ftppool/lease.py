@@ -145,7 +145,7 @@ class Lease:
         # lease ends finds that it ends, or else the end finds the cut, and nobody gets the session.
         self._cut = True
         if not self._ending:
-            self._wire.cut()
+            self._wire.cut(self.grip.loan)
 
     def release(self) -> None:
         """Give the session back for the next borrower; a second call does nothing."""

@@ -251,8 +251,12 @@ class Wire(Protocol):
     def end(self) -> bool:
         """Say goodbye within the quit time-out and close; True if the server said it too."""
 
-    def cut(self) -> None:
-        """Break the connection now, from any thread, so that whoever waits on it returns."""
+    def cut(self, loan: Any = None) -> None:
+        """Break the connection now, from any thread, so that whoever waits on it returns.
+
+        Args:
+            loan: Break only what this one uses of it, where others use the connection too.
+        """
 
     def disown(self) -> None:
         """Close a forked child's copies of the descriptors; the parent's session notices nothing.

@@ -288,7 +288,7 @@ class FTPWire:
             control.sock.close()
         return control.said_goodbye
 
-    def cut(self) -> None:
+    def cut(self, loan: LeasedFTP | None = None) -> None:
         """Break control and data connections from any thread."""
         self._cut = self._control.tainted = True
         self._control.cut()

@@ -84,7 +84,7 @@ class SFTPDriver:
 class SFTPWire:
     """One SSH connection in a slot; its places are used by one thread each.
 
-    ``_spare`` needs no lock: each use is one atomic step.
+    ``_spare`` and ``_lent`` need no lock: each use is one atomic step.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class SFTPWire:
         self._bucket = bucket
         self._spare: deque[SFTPChannel] = deque()
         self._waste: deque[SFTPChannel] = deque()
+        self._lent: set[LeasedSFTP] = set()
         self._all: weakref.WeakSet[SFTPChannel] = weakref.WeakSet()
         self._closed_one = float("-inf")
         self._dead = False
@@ -153,7 +154,9 @@ class SFTPWire:
             except IndexError:
                 place = self._open(limit)
             if place.clean:
-                return LeasedSFTP(place)
+                loan = LeasedSFTP(place)
+                self._lent.add(loan)
+                return loan
             self._waste.append(place)  # ended by the server while it was idle
 
     def _open(self, limit: float) -> SFTPChannel:
@@ -188,6 +191,7 @@ class SFTPWire:
         """End a loan; a spoiled channel is replaced, the connection lives while it is alive."""
         place = loan._place
         loan._give_back()
+        self._lent.discard(loan)
         if place is not None and not self._disowned:
             if place.clean and not doom:
                 place.channel.settimeout(self._timeouts.io)
@@ -223,7 +227,15 @@ class SFTPWire:
             place.disown()
         self._connection.disown()
 
-    def cut(self) -> None:
-        """Break the connection now, from any thread."""
+    def cut(self, loan: LeasedSFTP | None = None) -> None:
+        """Break the connection now, from any thread; with a loan, only its channel if others live.
+
+        The last one takes the connection with it: it may be stuck in a send to a dead peer.
+        """
+        if loan is not None:
+            if (place := loan._place) is not None:
+                place.cut()
+            if any(other._place is not None and other._place.alive for other in list(self._lent)):
+                return
         self._dead = True
         self._connection.cut()

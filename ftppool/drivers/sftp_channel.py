@@ -171,12 +171,22 @@ class SFTPChannel:
         self.broken = True
         self.channel.in_buffer.close()
 
+    def cut(self) -> None:
+        """Make whoever uses it notice, from any thread and without I/O."""
+        self.spoil()
+        self._stop_sending()
+
+    def _stop_sending(self) -> None:
+        """Let whoever waits for room to send give up."""
+        channel = cast("Any", self.channel)
+        with channel.lock:
+            channel.eof_sent = True
+            channel.out_buffer_cv.notify_all()
+
     def close(self) -> None:
         """End the channel, behind what another thread may be writing."""
         channel = cast("Any", self.channel)
-        with channel.lock:
-            channel.eof_sent = True  # whoever waits for room to send gives up
-            channel.out_buffer_cv.notify_all()
+        self._stop_sending()
         waited = self.sending.acquire(timeout=PATIENCE)
         try:
             channel.close()

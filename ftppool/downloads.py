@@ -133,6 +133,8 @@ class _Downloads:
         for number, wanted in enumerate(remote_paths):
             remote, local = _parse(wanted, f"remote_paths[{number}]")
             directory = remote.rpartition("/")[2] in ("", ".", "..")
+            if directory and self._single:
+                raise _is_directory(remote or ".")
             item = Fetch(
                 index=(number,),
                 remote=remote,
@@ -164,7 +166,7 @@ class _Downloads:
 
     def _choose(self, item: Fetch) -> Fetch | None:
         if self._single and item.kind == "dir":
-            raise ConfigError(f"{item.remote} is a directory; fetch it with download_batch()")
+            raise _is_directory(item.remote)
         if self._left_out(item):
             return None
         item.error = item.error or self._objection(item)
@@ -197,6 +199,10 @@ class _Downloads:
                 f"{item.remote!r} and another file both go to {item.local!r}; fetch one elsewhere"
             )
         return None
+
+
+def _is_directory(remote: str) -> ConfigError:
+    return ConfigError(f"{remote} is a directory; fetch it with download_batch()")
 
 
 def _parse(wanted: object, where: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import stat
 import threading
 import time
@@ -300,6 +301,22 @@ def test_two_files_for_one_place_and_bad_arguments_are_refused(
         ):
             with pytest.raises(ConfigError):
                 call()
+
+
+@pytest.mark.parametrize("remote", ["logs", "logs/", "logs/.", "empty/", "empty", "", "."])
+def test_a_single_download_refuses_a_directory_however_it_is_written(
+    start: Start, tmp_path: Path, remote: str
+) -> None:
+    server = start("proftpd")
+    fill(server, {"logs/a": b"1", "logs/b": b"2"})
+    (server.home / "empty").mkdir()
+    here = tmp_path / "here"
+    with ftppool.FTPPool(server.url) as pool:
+        words = f"^{re.escape(remote or '.')} is a directory; fetch it with download_batch"
+        with pytest.raises(ConfigError, match=words):
+            pool.download(remote, here / "name")
+        assert pool.stats().leased == 0
+    assert not here.exists() or tree_of(here) == {}
 
 
 def test_patterns_triggers_and_callbacks_work_for_downloads(server: Server, tmp_path: Path) -> None:

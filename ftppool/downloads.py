@@ -15,9 +15,8 @@ from ftppool.patterns import Globs, patterns_of
 from ftppool.plan import BatchOptions, plan_of
 from ftppool.report import BatchReport, Outcome, Status
 from ftppool.target import check_remote_name
-from ftppool.transfer.download import Download, Fetch, HowToDownload, KeepOrReplace
+from ftppool.transfer.download import Download, Fetch, HowToDownload, KeepOrReplace, Verify
 from ftppool.transfer.local import check_names, file_mode, same_name
-from ftppool.transfer.options import Verify
 
 __all__ = [
     "DownloadBatchOptions",

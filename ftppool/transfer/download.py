@@ -13,7 +13,9 @@ from ftppool.logs import log
 from ftppool.target import check_remote_name, join
 from ftppool.transfer.local import Part, check_names, file_mode, make_directories
 
-__all__ = ["Download", "Fetch", "HowToDownload", "KeepOrReplace", "destination_of", "fetch"]
+__all__ = [
+    "Download", "Fetch", "HowToDownload", "KeepOrReplace", "Verify", "destination_of", "fetch",
+]  # fmt: skip
 
 KeepOrReplace = Literal["overwrite", "skip", "skip_same", "fail"]
 Verify = Literal["size", "none"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import get_args, get_type_hints
 
 import pytest
 
 import ftppool
 from ftppool import BatchError, ConfigError, ConnectError, FTPPool, RetryPolicy, Target
+from ftppool.downloads import DownloadOptions
+from ftppool.transfer.download import HowToDownload
 
 URL = "ftp://127.0.0.1:1"
 
@@ -59,6 +62,15 @@ def test_a_wrong_argument_is_named_with_what_to_write(
     assert words in sentence
     assert "\n" not in sentence
     assert len(sentence) < 250
+
+
+def test_every_word_that_a_type_checker_lets_pass_for_downloads_is_taken() -> None:
+    hints = get_type_hints(DownloadOptions)
+    for name in ("verify", "on_conflict"):
+        allowed = get_args(hints[name])
+        assert allowed, "it lets every word pass"
+        for word in allowed:
+            assert getattr(HowToDownload.among({name: word}), name) == word
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from ftppool.cli.exits import abandon
 from ftppool.errors import ConfigError
 from ftppool.events import Event, FileDone, FileProgress
 from ftppool.report import BatchReport, Outcome
+from ftppool.transfer.local import file_mode
 from ftppool.words import encodable
 
 __all__ = ["JsonLines", "check_place", "write"]
@@ -70,7 +71,7 @@ def write(path: str, content: Mapping[str, object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         # As any new file: a monitor that runs as another user reads it.
-        os.chmod(part, 0o666 & ~_umask())
+        os.chmod(part, file_mode())
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -90,12 +91,6 @@ def _clear_away(folder: str, name: str) -> None:
                 stray = time.time() - info.st_mtime > _STRAY
                 if ours and stray and stat.S_ISREG(info.st_mode):
                     os.unlink(entry.path)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 class JsonLines:

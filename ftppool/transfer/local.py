@@ -7,9 +7,11 @@ this system, is refused before anything is opened.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 import sys
+import threading
 import unicodedata
 
 from ftppool.errors import TransferError
@@ -24,6 +26,8 @@ _DEVICES = frozenset(
     + [f"{device}{digit}" for device in ("COM", "LPT") for digit in "0123456789¹²³"]
 )
 _PART = ".{name}.{token}.part"
+_STATUS = "/proc/self/status"
+_exchanging = threading.Lock()
 
 
 def check_names(path: str, *, windows: bool = _WINDOWS) -> str:
@@ -63,11 +67,23 @@ def same_name(path: str) -> str:
 def file_mode() -> int:
     """Give the mode of new files that the umask asks for.
 
-    The umask can only be read by setting it; 077 for that instant hurts nobody.
+    The system call gives it only in exchange for another one, which files of other threads would
+    get meanwhile: where the system does not tell it otherwise, that is done once.
     """
+    try:
+        with open(_STATUS, "rb") as status:
+            return 0o666 & ~next(int(line[6:], 8) for line in status if line[:6] == b"Umask:")
+    except (OSError, StopIteration):
+        pass
+    with _exchanging:
+        return 0o666 & ~_exchanged()
+
+
+@functools.cache
+def _exchanged() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
-    return 0o666 & ~mask
+    return mask
 
 
 def make_directories(top: str, path: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from ftppool import TransferError
+from ftppool.transfer import local
 from ftppool.transfer.local import Part, check_names, file_mode, make_directories, same_name
 
 
@@ -116,6 +118,35 @@ def test_the_mode_of_new_files_is_what_the_umask_says() -> None:
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the umask")
+def test_the_umask_is_not_changed_to_learn_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = file_mode()
+
+    def change(mask: int) -> int:
+        raise AssertionError("files of other threads get this mask")
+
+    monkeypatch.setattr(os, "umask", change)
+    assert file_mode() == expected
+
+
+def test_the_umask_is_changed_once_where_there_is_no_other_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected, real = file_mode(), os.umask
+    changes: list[int] = []
+
+    def change(mask: int) -> int:
+        changes.append(mask)
+        return real(mask)
+
+    monkeypatch.setattr(local, "_STATUS", str(tmp_path / "missing"))
+    monkeypatch.setattr(os, "umask", change)
+    local._exchanged.cache_clear()
+    assert [file_mode() for _ in range(3)] == [expected] * 3
+    assert len(changes) == 2
+    assert 0o666 & ~changes[1] == expected
 
 
 def test_names_that_differ_are_told_apart() -> None:

@@ -37,6 +37,10 @@ def patterns_of(name: str, value: Patterns) -> tuple[str, ...]:
     for pattern in cast("tuple[object, ...]", found):
         if not isinstance(pattern, str) or not pattern.strip("/"):
             raise ConfigError(f"{name} holds {pattern!r}: write a pattern such as '*.csv'")
+        try:
+            _regex(pattern, directory=False)
+        except ValueError as error:
+            raise ConfigError(f"{name} holds {pattern!r}: {error}") from None
     return found
 
 
@@ -89,10 +93,21 @@ def _part(part: str) -> str:
         elif char == "?":
             out += "[^/]"
         elif char == "[" and (end := part.find("]", at + 1 + (part[at : at + 1] == "!"))) != -1:
-            inside = re.sub(r"([\\\[&~|^])", r"\\\1", part[at:end])
-            negated = inside.startswith("!")
-            out += f"(?!/)[{'^' + inside[1:] if negated else inside}]"
+            negated = part[at] == "!"
+            out += f"(?!/)[{'^' * negated}{_set(part[at + negated : end])}]"
             at = end + 1
         else:
             out += re.escape(char)
     return out
+
+
+def _set(inside: str) -> str:
+    """Translate what is between brackets: characters, and ranges of them."""
+
+    def translate(found: re.Match[str]) -> str:
+        first, last = found["first"], found["last"] or found["first"]
+        if first > last:
+            raise ValueError(f"no character is in the range {first}-{last}; write {last}-{first}")
+        return re.escape(first) if first == last else f"{re.escape(first)}-{re.escape(last)}"
+
+    return re.sub("(?P<first>.)(?:-(?P<last>.))?", translate, inside, flags=re.DOTALL)

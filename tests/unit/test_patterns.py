@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import pytest
+from hypothesis import given, strategies as st
 
 from ftppool import ConfigError
 from ftppool.patterns import Globs, patterns_of
@@ -25,6 +29,13 @@ from ftppool.patterns import Globs, patterns_of
         ("[]x]", ["]", "x"], ["y"]),
         ("[a-c]", ["b"], ["d", "-"]),
         ("[", ["["], ["a"]),
+        ("[[]x", ["[x"], ["x", "]x"]),
+        ("[[:alpha:]]", ["a]", ":]", "[]"], ["b]", "a"]),
+        ("[!a-c-]", ["d"], ["a", "b", "-"]),
+        ("[--/]", ["[--/]", "[--/]/x"], ["-", "."]),
+        ("[--a]", ["-", "A"], ["b", ","]),
+        ("[a&&b||c~~d]", ["a", "&", "|", "~"], ["e"]),
+        ("[\\d]", ["\\", "d"], ["1"]),
         ("a[^b]", ["a^", "ab"], ["ac"]),
         ("a.b+(c)|d", ["a.b+(c)|d"], ["axb+(c)|d", "d"]),
         ("line\nfeed*", ["line\nfeed\nx"], ["line"]),
@@ -42,6 +53,25 @@ def test_a_pattern_with_a_slash_at_its_end_matches_directories_alone() -> None:
     assert globs.match_directory("x/tmp")
     assert not globs.match("x/tmp")
     assert Globs(("tmp",)).match_directory("tmp")
+
+
+@pytest.mark.parametrize("bad", ["[z-a]*", "x/[a--]", "[!b-a]"])
+def test_a_range_of_no_characters_is_refused_with_the_pattern(bad: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"exclude holds {bad!r}: no character is in")):
+        patterns_of("exclude", ["*.csv", bad])
+
+
+@given(st.text("[]!-^\\&|~:az*?/ \n", max_size=6), st.text("-&|~[", min_size=2, max_size=4))
+def test_whatever_is_taken_as_a_pattern_can_be_used_without_a_warning(
+    anything: str, inside: str
+) -> None:
+    try:
+        patterns = patterns_of("include", [f"{anything}x", f"[{anything}]", f"[a{inside}]"])
+    except ConfigError:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Globs(patterns).match("a")
 
 
 def test_several_patterns_match_what_any_of_them_does() -> None:

@@ -64,14 +64,12 @@ class Shared:
         directories: Those that are known to exist.
         dotless: True if names with a leading dot are refused.
         sizeless: True if there is no SIZE.
-        undated: True if the server sets no times.
         tells_sizes: True once SIZE has told one: what it does not know then is not there.
         token: Tells the parts of this run from all others.
     """
 
     dotless: bool = False
     sizeless: bool = False
-    undated: bool = False
     tells_sizes: bool = False
 
     def __init__(self, directories: Directories) -> None:

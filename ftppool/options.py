@@ -113,4 +113,7 @@ def check_seconds(name: str, value: object, *, zero: bool) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and (0 if zero else 1e-9) <= cast("float", value) <= threading.TIMEOUT_MAX:
         return float(cast("float", value))
-    raise ConfigError(f"{name}={value!r}: write seconds, {'0 or more' if zero else 'more than 0'}")
+    most = f", {threading.TIMEOUT_MAX:.0f} at most" if number and cast("float", value) > 1 else ""
+    raise ConfigError(
+        f"{name}={value!r}: write seconds, {'0 or more' if zero else 'more than 0'}{most}"
+    )

@@ -149,7 +149,7 @@ class FTP(ftplib.FTP):
             held = Dial(
                 target=Target("ftp", self.host or "localhost", self.port, _user(login)),
                 config=FTPConfig(encoding=self.encoding, source_address=self.source_address),
-                timeouts=Timeouts(connect=limit, io=limit, quit=GOODBYE),
+                timeouts=Timeouts.of(limit, limit, GOODBYE),
                 caller=_Caller(self, login),
                 cap=settings.cap(),
                 wait=settings.acquire_timeout,

@@ -8,7 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
+from typing import Any, BinaryIO, NamedTuple, Protocol, Self, runtime_checkable
 
 from ftppool.refusals import Reply
 
@@ -35,6 +35,8 @@ __all__ = [
     "wait_for",
 ]
 
+LONGEST = float((2**31 - 1) // 1000)
+"""Seconds that ``poll()`` can wait, 24 days: it takes milliseconds as a C int."""
 LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
@@ -67,6 +69,11 @@ class Timeouts(NamedTuple):
     connect: float = 15.0
     io: float = 60.0
     quit: float = 3.0
+
+    @classmethod
+    def of(cls, *seconds: float) -> Self:
+        """Take what a user wrote; longer than the system can wait is as long as it can."""
+        return cls(*(min(limit, LONGEST) for limit in seconds))
 
 
 class OpenFailed(Exception):

@@ -51,7 +51,7 @@ def driver_of(
         from ftppool.drivers.sftp import SFTPDriver
         from ftppool.sshconfig import SSHConfig
 
-        timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
+        timeouts = Timeouts.of(connect_timeout, io_timeout, quit_timeout)
         sftp = SFTPDriver(target, ssh or SSHConfig(), timeouts, channels=channels, bucket=bucket)
         return sftp.target, lambda: sftp
 
@@ -60,7 +60,7 @@ def driver_of(
         from ftppool.drivers.ftp import FTPDriver
         from ftppool.drivers.tls import TLSPolicy
 
-        timeouts = Timeouts(connect=connect_timeout, io=io_timeout, quit=quit_timeout)
+        timeouts = Timeouts.of(connect_timeout, io_timeout, quit_timeout)
         policy = None if target.scheme == "ftp" else TLSPolicy(target, tls)
         return FTPDriver(target, ftp or FTPConfig(), timeouts, policy, bucket=bucket)
 

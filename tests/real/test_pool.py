@@ -52,6 +52,16 @@ def test_sessions_are_reused_and_ended_with_quit(server: Server) -> None:
     assert all(event.kept for event in events if isinstance(event, SessionReturned))
 
 
+def test_the_longest_times_that_are_taken_can_be_waited(server: Server, tmp_path: Path) -> None:
+    longest = threading.TIMEOUT_MAX
+    with FTPPool(
+        server.url, max_per_ip=1, acquire_timeout=longest, connect_timeout=longest,
+        io_timeout=longest, max_idle=longest, max_lifetime=longest, leak_warn_after=longest,
+    ) as pool:  # fmt: skip
+        assert pool.upload_batch([(b"1", "a"), (b"2", "b"), (bytes(2_000_000), "c")]).ok
+        assert pool.download("c", tmp_path / "c").received == 2_000_000
+
+
 def test_eight_threads_share_three_sessions(server: Server) -> None:
     def work() -> None:
         for _ in range(5):

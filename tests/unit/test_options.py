@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import get_args, get_type_hints
 
@@ -14,6 +15,7 @@ from ftppool.downloads import DownloadOptions
 from ftppool.transfer.download import HowToDownload
 
 URL = "ftp://127.0.0.1:1"
+SECONDS = f"seconds, 0 or more, {threading.TIMEOUT_MAX:.0f} at most"
 
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: FTPPool(URL, max_per_ip=0), "max_per_ip=0"),
@@ -24,7 +26,11 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: FTPPool(URL, io_timeout=float("nan")), "io_timeout=nan"),
     # The type checker: wrong on purpose.
     (lambda: FTPPool(URL, connect_timeout=None), "connect_timeout=None"),  # type: ignore[arg-type]
-    (lambda: FTPPool(URL, close_timeout=float("inf")), "close_timeout=inf"),
+    (
+        lambda: FTPPool(URL, close_timeout=float("inf")),
+        "close_timeout=inf: write seconds, more than 0, ",
+    ),
+    (lambda: FTPPool(URL, max_idle=1e20), f"max_idle=1e+20: write {SECONDS}"),
     (lambda: FTPPool(URL, max_idle=-1), "max_idle=-1"),
     (lambda: FTPPool(URL, limiter="redis://x"), "limiter='redis://x'"),
     (lambda: FTPPool("gopher://x"), "ftp://"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
 
 from ftppool.backlog import File, Item, Task, Transfer
 from ftppool.batch import Batch
@@ -18,15 +18,19 @@ from ftppool.target import check_remote_name
 from ftppool.transfer.download import Download, Fetch, HowToDownload, KeepOrReplace, Verify
 from ftppool.transfer.local import check_names, file_mode, same_name
 
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
 __all__ = [
     "DownloadBatchOptions",
     "DownloadOptions",
     "Wanted",
     "check_downloads",
+    "pair_of",
     "run_downloads",
 ]
 
-Wanted: TypeAlias = str | tuple[str, str]
+Wanted: TypeAlias = "str | tuple[str | PurePath, str | PurePath]"
 """A remote path, or a pair of it and the relative path that it shall have here."""
 
 
@@ -130,7 +134,7 @@ class _Downloads:
     def read(self, remote_paths: Iterable[Wanted]) -> Iterator[Item]:
         """Describe what the user names."""
         for number, wanted in enumerate(remote_paths):
-            remote, local = _parse(wanted, f"remote_paths[{number}]")
+            remote, local = pair_of(wanted, f"remote_paths[{number}]")
             directory = remote.rpartition("/")[2] in ("", ".", "..")
             if directory and self._single:
                 raise _is_directory(remote or ".")
@@ -204,16 +208,29 @@ def _is_directory(remote: str) -> ConfigError:
     return ConfigError(f"{remote} is a directory; fetch it with download_batch()")
 
 
-def _parse(wanted: object, where: str) -> tuple[str, str]:
-    """Check one of ``remote_paths``."""
-    match wanted:
-        case str():
-            name = posixpath.basename(wanted)
-            return wanted, "" if name in (".", "..") else name
-        case (str() as remote, str() as local):
-            return remote, local.rstrip("/")
-        case _:
-            raise ConfigError(
-                f"{where} is a {type(wanted).__name__}; pass a remote path, or a pair "
-                "(remote path, local path)"
-            )
+def pair_of(wanted: object, where: str) -> tuple[str, str]:
+    """Give the remote path and the local one of one of ``remote_paths``.
+
+    Raises:
+        ConfigError: It is neither a path nor a pair of them.
+    """
+    if isinstance(wanted, str):
+        name = posixpath.basename(wanted)
+        return wanted, "" if name in (".", "..") else name
+    if isinstance(wanted, tuple) and len(cast("tuple[object, ...]", wanted)) == 2:
+        remote, local = cast("tuple[object, object]", wanted)
+        return _text(remote, where), _text(local, where).rstrip("/")
+    raise ConfigError(
+        f"{where} is a {type(wanted).__name__}; pass a remote path, or a pair "
+        "(remote path, local path)"
+    )
+
+
+def _text(path: object, where: str) -> str:
+    if isinstance(path, str):
+        return path
+    from pathlib import PurePath
+
+    if not isinstance(path, PurePath):
+        raise ConfigError(f"{where} has a {type(path).__name__} as a path; pass a str")
+    return path.as_posix()

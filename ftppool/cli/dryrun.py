@@ -12,7 +12,7 @@ from ftppool.cli.exits import Exit, one_line
 from ftppool.cli.filelist import nothing_in
 from ftppool.cli.reportfile import JsonLines
 from ftppool.cli.voice import Voice
-from ftppool.downloads import DownloadBatchOptions, Wanted, check_downloads
+from ftppool.downloads import DownloadBatchOptions, Wanted, check_downloads, pair_of
 from ftppool.inputs import EmptyDirectory, Input, Inputs
 from ftppool.options import PoolOptions
 from ftppool.patterns import Globs, patterns_of
@@ -64,8 +64,8 @@ def get(
     include = Globs(patterns_of("include", options.include))
     exclude = Globs(patterns_of("exclude", options.exclude))
     with FTPPool(target, max_per_ip=1, **pool) as one, one.session() as session:
-        for item in wanted:
-            remote, local = _pair(item)
+        for number, item in enumerate(wanted):
+            remote, local = pair_of(item, f"remote_paths[{number}]")
             try:
                 for path, name, length in _walk(session, remote, local):
                     if not exclude.match(name) and (not include or include.match(name)):
@@ -73,13 +73,6 @@ def get(
             except TransferError as error:
                 teller.fail(one_line(error))
     return teller.end()
-
-
-def _pair(item: Wanted) -> tuple[str, str]:
-    if isinstance(item, tuple):
-        return item
-    name = posixpath.basename(item)
-    return item, "" if name in (".", "..") else name
 
 
 def _walk(session: Session, remote: str, local: str) -> Iterator[tuple[str, str, int | None]]:

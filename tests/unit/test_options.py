@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import get_args, get_type_hints
 
 import pytest
 
 import ftppool
 from ftppool import BatchError, ConfigError, ConnectError, FTPPool, RetryPolicy, Target
-from ftppool.downloads import DownloadOptions
+from ftppool.downloads import DownloadOptions, pair_of
 from ftppool.transfer.download import HowToDownload
 
 URL = "ftp://127.0.0.1:1"
@@ -68,6 +70,24 @@ def test_a_wrong_argument_is_named_with_what_to_write(
     assert words in sentence
     assert "\n" not in sentence
     assert len(sentence) < 250
+
+
+@pytest.mark.parametrize("wanted", [("a/b", PurePosixPath("c/d")), (PurePosixPath("a/b"), "c/d/")])
+def test_paths_of_pathlib_are_paths_of_a_pair(wanted: object) -> None:
+    assert pair_of(wanted, "remote_paths[0]") == ("a/b", "c/d")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (3, "is a int; pass a remote path, or a pair"),
+        (("a", "b", "c"), "is a tuple; pass a remote path, or a pair"),
+        (("a", 3), "has a int as a path; pass a str"),
+    ],
+)
+def test_what_is_no_pair_of_paths_is_named(wanted: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"remote_paths[4] {words}")):
+        pair_of(wanted, "remote_paths[4]")
 
 
 def test_every_word_that_a_type_checker_lets_pass_for_downloads_is_taken() -> None:

@@ -180,6 +180,7 @@ class _Uploads:
             options=self._options,
             shared=self._shared,
             on_bytes=on_bytes,
+            repeatable=item.identity is not None,
             token=token,
             known_part=known_part,
         )

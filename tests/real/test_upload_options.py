@@ -94,14 +94,20 @@ def test_a_transfer_that_broke_off_goes_on_where_the_server_proves_it_ended(
         cut = {"reset_at": 2_000_000}
     with Relay(server.port, workdir=tmp_path, **cut) as relay:
         url = server.behind(relay.port)
-        report = upload_batch([source], url, resume=True, retry=policy)
+        events: list[Event] = []
+        report = upload_batch([source], url, resume=True, retry=policy, on_event=events.append)
     (outcome,) = report.outcomes
+    [failure] = [event.error for event in events if isinstance(event, Retrying)]
     assert (server.home / "big").read_bytes() == source.read_bytes()
     assert outcome.attempts == 2
     assert outcome.size == 3_000_000
     assert outcome.verified
-    # The reset may take with it all that sshd has not read yet.
-    if not refuses and kind != "openssh":
+    if "the server has 2000000" in failure:
+        # pyftpdlib may take the reset for the end and say 226: what is missing need not be the end.
+        assert kind == "pyftpdlib"
+        assert outcome.notes == ()
+    elif not refuses and kind != "openssh":
+        # There the reset may take with it all that sshd has not read yet.
         assert "went on at byte" in outcome.notes[0]
 
 

@@ -34,6 +34,7 @@ class UploadBatchOptions(BatchOptions, total=False):
     makedirs: bool
     preserve_mtime: bool
     resume: bool
+    part_name: str
     journal: str | os.PathLike[str] | None
     on_uploaded: Callable[[Outcome], object] | None
 

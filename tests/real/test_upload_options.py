@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 import ftppool
-from ftppool import upload_batch
+from ftppool import FTPPool, upload_batch
 from ftppool.events import Event, Retrying
 from ftppool.report import Status
 from tests.conftest import Start
@@ -145,3 +146,19 @@ def test_a_rate_limit_holds_for_all_sessions_together(
     # What is promised is a lower bound: a tenth of a second's worth may go out at once.
     assert time.monotonic() - began >= 600_000 / 400_000 - 0.2
     assert len(report.uploaded) == 6
+
+
+def test_a_part_has_the_name_that_was_asked_for(start: Start, kind: str, tmp_path: Path) -> None:
+    if "+" in kind or kind == "openssh":
+        pytest.skip("the relay shows what is said in clear text only")
+    server = start(kind)
+    with Relay(server.port, workdir=tmp_path) as relay:
+        url = server.behind(relay.port)
+        assert upload_batch([(b"x", "d/f")], url, part_name="{name}-{token}.filepart").ok
+        with FTPPool(url) as pool:
+            pool.upload(b"y", "g", part_name="_{token}_{name}")
+        said = [text for talk in relay.look().talks for side, text in talk if side == "C"]
+    stores = re.findall(r"STOR (\S+)", "".join(said))
+    assert re.fullmatch(r"d/f-[0-9a-f]{8}\.filepart", stores[0])
+    assert re.fullmatch(r"_[0-9a-f]{8}_g", stores[-1])
+    assert sorted(path.name for path in server.home.rglob("*")) == ["d", "f", "g"]

@@ -68,7 +68,7 @@ class NoWire:
     def end(self) -> bool:
         return True
 
-    def cut(self) -> None:
+    def cut(self, loan: object = None) -> None:
         pass
 
     def disown(self) -> None:

@@ -114,7 +114,8 @@ class Batch:
             self._feed()
             self._feed_last()
             self._crew.end_input()
-            self._wait_for_workers(None)
+            self._finish()
+            self._halt()
         except BaseException as error:
             self._ending = True
             # An error of the input lets running files finish; Ctrl-C and the like cut them.
@@ -122,7 +123,7 @@ class Batch:
                 try:
                     self._crew.backlog.drop_fresh()
                     self._crew.end_input()
-                    self._wait_for_workers(None)
+                    self._finish()
                 except BaseException as second:
                     self._halt()
                     second.report = self._report()  # type: ignore[attr-defined]  # of any exception
@@ -135,7 +136,6 @@ class Batch:
                 timer.cancel()
                 if timer.ident is not None:
                     timer.join()
-        self._halt()
         return self._report()
 
     def _timer(self) -> threading.Timer | None:
@@ -297,14 +297,11 @@ class Batch:
                 if isinstance(item, File) and item.index in self._taken
             )
 
-    def _wait_for_workers(self, timeout: float | None) -> bool:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self._crew.working:
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
+    def _finish(self) -> None:
+        """Wait until all is done, or until the batch is given up: then `_halt` bounds the rest."""
+        while self._crew.working and not self._crew.stopped:
             self._wait()
         self._collect()
-        return True
 
     def _halt(self) -> None:
         """Stop taking files, let or make the running ones end, and see all leases back."""
@@ -312,6 +309,15 @@ class Batch:
         if not self._wait_for_workers(GRACE):
             self._crew.cut()
             self._wait_for_workers(GRACE)
+
+    def _wait_for_workers(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while self._crew.working:
+            if time.monotonic() >= deadline:
+                return False
+            self._wait()
+        self._collect()
+        return True
 
     def _collect(self) -> None:
         done = self._crew.done

@@ -34,7 +34,7 @@ from ftppool.transfer.download import Fetch
 from ftppool.transfer.upload import Upload
 from ftppool.workers import launch
 
-__all__ = ["Begin", "Crew", "Done", "Note"]
+__all__ = ["Begin", "Crew", "Done", "Note", "perhaps_left"]
 
 MOMENT = 0.01
 """Seconds for which a file that has arrived waits for the next one, to take its name beside it."""
@@ -491,6 +491,14 @@ class Crew:
 
 def _upload(task: Task | None) -> Upload | None:
     return task.transfer if task is not None and isinstance(task.transfer, Upload) else None
+
+
+def perhaps_left(task: Task) -> str | None:
+    """Name the part that may be on the server while nobody knows how far an attempt has come."""
+    upload = _upload(task)
+    if upload is None or not task.attempts:
+        return task.transfer.left_behind
+    return upload.left_behind or upload.part
 
 
 def _stops_batch(error: FTPPoolError) -> bool:

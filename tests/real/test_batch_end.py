@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from ftppool import BatchReport, FTPPool, Outcome, Status, TransferError, upload_batch
+from ftppool.events import Event, FileProgress
 from ftppool.inputs import Input
 from tests.conftest import Start
 from tests.support.relay import Relay
-from tests.support.servers import Server
+from tests.support.servers import ALL_KINDS, Server
 
 SOON = 30.0
 """Seconds: the time for running files, for goodbyes, and for a busy machine; far less than HANG."""
@@ -65,13 +67,15 @@ def test_a_batch_that_is_given_up_cuts_a_file_whose_server_says_nothing(
 
 
 class Archive:
-    """Is called with outcomes, and raises something at each."""
+    """Is called with outcomes, and raises something at each, for the first time late."""
 
-    def __init__(self, *errors: BaseException) -> None:
+    def __init__(self, server: Server, *errors: BaseException) -> None:
+        self.server = server
         self.errors = list(errors)
         self.calls = 0
 
     def __call__(self, _outcome: Outcome) -> None:
+        wait_until(lambda: len([name for name in names(self.server) if name[0] != "."]) >= 4)
         error = self.errors[min(self.calls, len(self.errors) - 1)]
         self.calls += 1
         raise error
@@ -92,15 +96,16 @@ def end_by(server: Server, archive: Archive) -> tuple[BaseException, BatchReport
 
 
 def test_a_callback_that_exits_at_each_file_ends_the_batch_with_its_report(ftp: Server) -> None:
-    archive = Archive(SystemExit("archive is full"))
+    archive = Archive(ftp, SystemExit("archive is full"))
     error, report = end_by(ftp, archive)
     assert str(error) == "archive is full"
     assert archive.calls == len(report.uploaded)  # it hears of all that arrived
-    assert archive.calls > 1
+    assert archive.calls >= 4
 
 
 def test_an_exit_weighs_more_than_the_error_before_it(ftp: Server) -> None:
-    error, _ = end_by(ftp, Archive(OSError("no archive"), SystemExit(3), OSError("no archive")))
+    archive = Archive(ftp, OSError("no archive"), SystemExit(3), OSError("no archive"))
+    error, _ = end_by(ftp, archive)
     assert isinstance(error, SystemExit)
     assert error.code == 3
 
@@ -124,3 +129,58 @@ def test_a_second_ctrl_c_waits_for_nobody_and_the_report_says_so(
     assert outcome.status is Status.INTERRUPTED
     assert outcome.left_behind is not None
     assert names(ftp) == [Path(outcome.left_behind).name]
+
+
+class Exits:
+    """A source that ends the program, as it thinks, after its first bytes."""
+
+    def __init__(self) -> None:
+        self.left = [b"x" * 1000]
+
+    def read(self, _size: int = -1) -> bytes:
+        if not self.left:
+            sys.exit("the database is gone")
+        return self.left.pop()
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_source_that_exits_ends_the_batch_and_leaves_no_part(start: Start, kind: str) -> None:
+    server = start(kind)
+    # The type checker: Exits is no BinaryIO.
+    files: list[Input] = [(b"a", "a"), (Exits, "b"), (b"c", "c")]  # type: ignore[list-item]
+    report = upload_batch(files, server.url, max_per_ip=1, workers=1, check=False)
+    assert [outcome.status for outcome in report.outcomes] == [
+        Status.UPLOADED, Status.FAILED, Status.NOT_ATTEMPTED,
+    ]  # fmt: skip
+    failed = report.outcomes[1]
+    assert (failed.attempts, failed.left_behind) == (1, None)
+    assert "broken off by SystemExit: the database is gone" in str(report.causes[0])
+    assert failed.error is report.causes[0]
+    assert names(server) == ["a"]
+    server.wait_idle()
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_listener_that_exits_in_a_file_costs_that_file_and_not_the_one_before(
+    start: Start, kind: str, atomic: bool
+) -> None:
+    server = start(kind)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, FileProgress) and event.remote == "b":
+            sys.exit("no more")
+
+    files = [(name.encode() * 1000, name) for name in "abc"]
+    report = upload_batch(
+        files, server.url, max_per_ip=1, workers=1, atomic=atomic, on_event=stop, check=False
+    )
+    assert [outcome.status for outcome in report.outcomes] == [
+        Status.UPLOADED, Status.FAILED, Status.NOT_ATTEMPTED,
+    ]  # fmt: skip
+    assert (server.home / "a").read_bytes() == b"a" * 1000
+    left = report.outcomes[1].left_behind
+    assert names(server) == (["a"] if left is None else ["a", "b"])
+    assert (left is None) == atomic

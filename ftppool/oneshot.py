@@ -14,6 +14,7 @@ from ftppool.pool import FTPPool
 from ftppool.report import BatchReport, Outcome
 from ftppool.target import Target
 from ftppool.transfer.options import Conflict, Verify
+from ftppool.transfer.parts import PART_NAME
 
 if TYPE_CHECKING:
     from ftppool.events import Event
@@ -34,6 +35,7 @@ def upload_batch(
     makedirs: bool = True,
     preserve_mtime: bool = False,
     resume: bool = False,
+    part_name: str = PART_NAME,
     journal: str | os.PathLike[str] | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
@@ -82,6 +84,9 @@ def upload_batch(
         resume: After a lost connection, go on where the server proves that its part ends
             (default False: from the beginning of the source). With `journal` also after this
             process was killed, if the source is still the same.
+        part_name: What a file is called until it has its name (default ``".{name}.{token}.part"``);
+            ``{name}`` and ``{token}`` must be in it. Where the server refuses the dot at its
+            beginning, it goes without.
         journal: A file on a local disk that remembers what has arrived until a batch ends complete:
             after a crash or a failure the next run with it goes on there. A source counts as the
             same one by its remote and absolute local path, size, modification time and inode;
@@ -129,6 +134,7 @@ def upload_batch(
             makedirs=makedirs,
             preserve_mtime=preserve_mtime,
             resume=resume,
+            part_name=part_name,
             journal=journal,
             include=include,
             exclude=exclude,

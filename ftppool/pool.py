@@ -29,6 +29,7 @@ from ftppool.options import (
 )
 from ftppool.retry import RetryPolicy
 from ftppool.target import FTPConfig, Target
+from ftppool.transfer.parts import PART_NAME
 from ftppool.workers import this_thread
 
 # What opens sessions and what moves files is imported at the first use: a pool is made in no time.
@@ -286,6 +287,7 @@ class FTPPool:
         makedirs: bool = True,
         preserve_mtime: bool = False,
         resume: bool = False,
+        part_name: str = PART_NAME,
     ) -> Outcome:
         """Send one file and return when it is whole under its name.
 
@@ -298,6 +300,7 @@ class FTPPool:
             makedirs: Make missing directories.
             preserve_mtime: Give the file the time of its source.
             resume: After a lost connection, go on where the server proves that its part ends.
+            part_name: What the file is called until then; see :func:`ftppool.upload_batch`.
 
         Raises:
             FTPPoolError: It did not arrive.
@@ -313,6 +316,7 @@ class FTPPool:
             {
                 "workers": 1, "atomic": atomic, "verify": verify, "on_conflict": on_conflict,
                 "makedirs": makedirs, "preserve_mtime": preserve_mtime, "resume": resume,
+                "part_name": part_name,
             },
         )  # fmt: skip
         for error in (*report.causes, *(outcome.error for outcome in report.outcomes)):

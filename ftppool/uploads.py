@@ -34,6 +34,7 @@ class UploadBatchOptions(BatchOptions, total=False):
     makedirs: bool
     preserve_mtime: bool
     resume: bool
+    part_name: str
     journal: str | os.PathLike[str] | None
     on_uploaded: Callable[[Outcome], object] | None
 
@@ -180,6 +181,7 @@ class _Uploads:
             options=self._options,
             shared=self._shared,
             on_bytes=on_bytes,
+            repeatable=item.identity is not None,
             token=token,
             known_part=known_part,
         )

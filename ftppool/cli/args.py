@@ -116,6 +116,7 @@ class Options(argparse.Namespace):
     atomic: bool
     makedirs: bool
     resume: bool
+    part_name: str
     journal: str | None
     rate_limit: float | None
     # the run

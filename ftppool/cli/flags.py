@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from ftppool.cli.kinds import COMMAND, COUNT, PATIENCE, RATE, SECONDS
+from ftppool.transfer.parts import PART_NAME
 
 __all__ = ["batch", "connection", "local_source", "output", "secrets", "switch", "trust", "upload"]
 
@@ -157,6 +158,12 @@ def upload(parser: argparse.ArgumentParser) -> None:
         "--resume",
         default=False,
         help="go on with a part that was broken off, where the server proves its length",
+    )
+    add(
+        "--part-name",
+        default=PART_NAME,
+        metavar="PATTERN",
+        help="what a file is called until it has its name (default %(default)s)",
     )
     add(
         "--journal",

@@ -115,6 +115,7 @@ def _how(options: Options) -> UploadBatchOptions:
         "makedirs": options.makedirs,
         "preserve_mtime": options.preserve_mtime,
         "resume": options.resume,
+        "part_name": options.part_name,
         "journal": options.journal,
         "include": options.include,
         "exclude": options.exclude,

@@ -71,7 +71,8 @@ class Flow:
         """
         if type(self._sock) is DataSocket and _SENDFILE:
             info = described(source)
-            if info is not None and stat.S_ISREG(info.st_mode):
+            # Files of /proc say 0: what they hold is known once it was read.
+            if info is not None and stat.S_ISREG(info.st_mode) and info.st_size:
                 return self._by_kernel(source, path, info.st_size)
         return self._by_hand(source, path)
 

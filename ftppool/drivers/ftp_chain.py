@@ -107,10 +107,10 @@ class Chain:
 
     def _unwritable(self, start: Start) -> FTPPoolError | None:
         try:
-            for name in (start.path, start.probe or "", *start.directories):
+            for name in (start.path, start.final, start.probe or "", *start.directories):
                 name.encode(self._ftp.encoding, "surrogateescape")
         except UnicodeEncodeError:
-            return self._words.unwritable(start.path)
+            return self._words.unwritable(start.final)
         return None
 
     def _ask_type(self) -> None:

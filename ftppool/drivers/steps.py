@@ -57,6 +57,7 @@ class Start:
 
     Attributes:
         path: Where its bytes go.
+        final: The name that it is to take when they have arrived, or `path`.
         directories: Directories to make before, parents first; that one exists is no error.
         probe: A name to ask the size of before; None not to ask.
         admit: Called with that size (None if there is no such file) and with the reply; returns
@@ -82,6 +83,7 @@ class Start:
         self,
         *,
         path: str,
+        final: str,
         directories: tuple[str, ...] = (),
         probe: str | None = None,
         admit: Callable[[int | None, str], bool] | None = None,
@@ -89,6 +91,7 @@ class Start:
         on_bytes: Callable[[int], None],
     ) -> None:
         self.path: str = path
+        self.final: str = final
         self.directories: tuple[str, ...] = directories
         self.probe: str | None = probe
         self.admit: Callable[[int | None, str], bool] | None = admit

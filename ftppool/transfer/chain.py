@@ -65,6 +65,7 @@ def _start(upload: Upload) -> Start:
     options, shared = upload.options, upload.shared
     return Start(
         path=upload.part,
+        final=upload.remote,
         directories=shared.directories.missing(upload.part) if options.makedirs else (),
         probe=None if options.on_conflict == "overwrite" else upload.remote,
         admit=None if options.on_conflict == "overwrite" else lambda *found: _admit(upload, *found),
@@ -89,6 +90,7 @@ def _began(upload: Upload, start: Start) -> Exception | None:
         upload.skipped = True
         return None
     if start.accepted or start.stored:
+        upload.taken()
         upload.left_behind = upload.part
         upload.shared.directories.note(upload.directory)
     elif start.sent:
@@ -146,7 +148,7 @@ def _said(upload: Upload, error: Exception | None, *, serial: bool) -> Exception
     if isinstance(error, RemoteRejected) and serial and error.code in REFUSED_NAME:
         return OneAtATime()  # a directory is missing, a dot in the way, a file has the name …
     if isinstance(error, VerifyError):
-        upload.stored = False
+        upload.distrust()
     if isinstance(error, FTPPoolError):
         upload.speak_of_the_file(error)
     return error

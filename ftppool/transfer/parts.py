@@ -15,13 +15,13 @@ LONGEST_NAME = 255
 """Bytes of a file name on every common file system."""
 
 
-def check_part_name(pattern: str) -> str:
+def check_part_name(pattern: object) -> str:
     """Return the pattern if it can serve.
 
     Raises:
         ConfigError: It lacks ``{name}`` or ``{token}``, or is no name.
     """
-    if "{name}" not in pattern or "{token}" not in pattern or "/" in pattern:
+    if not isinstance(pattern, str) or not _fits(pattern):
         raise ConfigError(
             f"part_name={pattern!r}: write a name without '/' that holds {{name}} and {{token}}, "
             f"such as {PART_NAME!r}"
@@ -31,6 +31,14 @@ def check_part_name(pattern: str) -> str:
     except ConfigError as error:
         raise ConfigError(f"part_name={pattern!r}: {error}") from None
     return pattern
+
+
+def _fits(pattern: str) -> bool:
+    try:
+        filled = pattern.format_map({"name": "n", "token": "t"})
+    except (LookupError, ValueError, AttributeError):
+        return False  # other or broken braces
+    return "{name}" in pattern and "{token}" in pattern and "/" not in filled
 
 
 def new_token() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Callable
+
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
 
@@ -16,21 +19,38 @@ def explain(error: RemoteRejected, words: str) -> None:
     error.args = (f"{said}; {words}", *error.args[1:])
 
 
-def exists(files: FileOps, path: str) -> bool:
-    """True if the server knows a file of this name."""
+def exists(files: FileOps, path: str, *, unsure: bool = False) -> bool:
+    """True if the server knows a file of this name; `unsure` if it does not tell."""
     try:
-        return files.size(path) is not None
+        if files.size(path) is not None:
+            return True
     except RemoteRejected as error:
         if error.retryable:
             raise
         return False
+    directory, name = posixpath.split(path)
+    try:
+        return any(entry.name == name for entry in files.scan(directory))  # it has no SIZE
+    except RemoteRejected as error:
+        if error.retryable:
+            raise
+        return unsure
 
 
-def replace(files: FileOps, new: str, target: str, aside: str) -> bool:
+def replace(
+    files: FileOps,
+    new: str,
+    target: str,
+    aside: str,
+    on_aside: Callable[[], None] = lambda: None,
+) -> bool:
     """Rename `new` to `target`, over an existing file.
 
     Where the server refuses to rename over a file, the old one steps aside to the name `aside`
     first, so that it can come back if `new` is refused for another reason: see :func:`come_back`.
+
+    Args:
+        on_aside: Called when the old file is about to do that.
 
     Returns:
         True if the old file had to step aside; it is still there and is to be removed.
@@ -44,6 +64,7 @@ def replace(files: FileOps, new: str, target: str, aside: str) -> bool:
     except RemoteRejected as refusal:
         if refusal.retryable or not exists(files, target) or not exists(files, new):
             raise
+        on_aside()
         try:
             files.rename(target, aside)
         except RemoteRejected:

@@ -38,6 +38,7 @@ class Upload:
     beginning of the source, or (`resume`) where the server has proved that its part ends.
 
     Args:
+        repeatable: False if the source may have other bytes each time it is opened.
         token: Names the part; None for one of this run.
         known_part: True if a part of this token was begun by an earlier run, to be resumed.
 
@@ -66,6 +67,7 @@ class Upload:
         options: UploadOptions,
         shared: Shared,
         on_bytes: Callable[[int], None],
+        repeatable: bool = True,
         token: str | None = None,
         known_part: bool = False,
     ) -> None:
@@ -86,9 +88,12 @@ class Upload:
         self._open = open_source
         self._expected = expected
         self._on_bytes = on_bytes
+        self._repeatable = repeatable
         self._stepping = False
         self._known_part = self._inherited = known_part
+        self._ours = known_part
         self._distrusted = False
+        self._unsized = False
         self._seen: int | None = None
         self._token = token or token_for(remote, shared)
         self.part: str = self._new_part()
@@ -142,6 +147,7 @@ class Upload:
             if self._seen not in (None, info.st_mtime_ns):
                 self.size, self._distrusted = None, True  # what was sent is of another version
             self.modified, self._seen = info.st_mtime, info.st_mtime_ns
+            self._unsized = not info.st_size  # or it is one of /proc, of which nobody knows
             if self._expected is not None and info.st_size != self._expected:
                 source.close()
                 raise self._changed(info.st_size)
@@ -162,6 +168,16 @@ class Upload:
     def plain(self) -> bool:
         """True if nothing is wanted that takes commands of its own between data and rename."""
         return self.options.verify != "hash" and not self.reached and not self._known_part
+
+    def taken(self) -> None:
+        """The server has begun to write our bytes: what it has under the part's name is ours."""
+        self._ours = True
+
+    def distrust(self) -> None:
+        """The server has something else than what was sent: nothing of it is used again."""
+        self._distrusted = True
+        self.stored = False
+        self.size = None
 
     def undated(self) -> None:
         """The server did not take the file's time: say so in the outcome."""
@@ -201,7 +217,7 @@ class Upload:
         Raises:
             TransferError: It was not.
         """
-        if self._expected is not None and size != self._expected:
+        if self._expected is not None and size != self._expected and not self._unsized:
             raise self._changed(size)
 
     def _changed(self, size: int) -> TransferError:
@@ -220,6 +236,7 @@ class Upload:
         """Remove the part file of a failed upload; never a file under its final name."""
         if self.renaming:
             come_back(files, self.remote, self._aside)
+            self._is_back()
         if self.left_behind is not None and self.options.atomic:
             try:
                 files.remove(self.left_behind)
@@ -227,6 +244,17 @@ class Upload:
                 if error.retryable or not is_gone(files, self.left_behind):
                     raise
             self.left_behind = None
+
+    def _steps_aside(self) -> None:
+        self.notes.append(self._where)
+
+    def _is_back(self) -> None:
+        if self._where in self.notes:
+            self.notes.remove(self._where)
+
+    @property
+    def _where(self) -> str:
+        return f"the old file may still be there as {self._aside}: rename it back by hand"
 
     def _remove_aside(self, files: FileOps) -> None:
         self.notes.append(
@@ -278,8 +306,11 @@ class Upload:
         directory, name = posixpath.split(self.remote)
         try:
             return any(entry.name == name for entry in files.scan(directory))
-        except RemoteRejected:
-            return False
+        except RemoteRejected as error:
+            if not error.retryable and directory and not files.is_directory(directory):
+                return False  # what is not there holds no files
+            explain(error, "so nobody can tell if a file of this name exists")
+            raise
 
     def _arrived_after_all(self, files: FileOps) -> bool:
         """True if an earlier attempt sent everything and only the server's word was lost."""
@@ -335,6 +366,8 @@ class Upload:
                 self.size = self._expected
             raise
         finally:
+            if self.sent != before:
+                self.taken()
             with contextlib.suppress(Exception):  # all that counts has been read
                 source.close()
         self.check_length(size)
@@ -361,7 +394,7 @@ class Upload:
 
     def _offset(self, files: FileOps) -> int:
         """Bytes of our own part that the server has; 0 if that is not certain."""
-        if self._distrusted or self.left_behind is None:
+        if self._distrusted or not (self._ours and self._repeatable):
             return 0
         there = size_of(files, self.part)
         limit = self.reached if self._expected is None else self._expected
@@ -390,8 +423,7 @@ class Upload:
         if self._hash is not None and isinstance(files, Digests):
             there = files.digest(self.part)
             if there.lower() != self._hash.hexdigest():
-                self._distrusted = True
-                self.size = None
+                self.distrust()
                 raise VerifyError(
                     f"{self.remote}: the server's digest is {there.lower()}, that of the source "
                     f"{self._hash.hexdigest()}",
@@ -404,17 +436,17 @@ class Upload:
         if there is None:
             self.unproved()
         elif there != self.size:
-            self._distrusted = True
-            raise VerifyError(
-                f"{self.remote}: {self.size} bytes were sent, the server has {there}",
-                phase="verify",
-            )
+            words = f"{self.remote}: {self.size} bytes were sent, the server has {there}"
+            self.distrust()
+            raise VerifyError(words, phase="verify")
         else:
             self.proved()
 
     def _take_name(self, files: FileOps) -> None:
-        if self.renaming and size_of(files, self.part) is None:
-            if size_of(files, self.remote) == self.size:
+        if self.renaming and not exists(files, self.part, unsure=True):
+            there = size_of(files, self.remote)
+            if there == self.size or (there is None and exists(files, self.remote)):
+                self._is_back()
                 if exists(files, self._aside):
                     self._remove_aside(files)
                 return  # the rename was done, only its reply was lost
@@ -424,13 +456,20 @@ class Upload:
             # The last attempt broke off somewhere between the old file's step aside and the end.
             self._stepping = exists(files, self._aside)
             come_back(files, self.remote, self._aside)
+            self._is_back()
         self.renaming = True
         try:
-            stepped = replace(files, self.part, self.remote, self._aside) or self._stepping
+            stepped = (
+                replace(files, self.part, self.remote, self._aside, self._steps_aside)
+                or self._stepping
+            )
         except RemoteRejected as error:
+            if self._where in self.notes and exists(files, self.remote):
+                self._is_back()
             if not error.retryable and files.is_directory(self.remote):
                 explain(error, "a directory has this name: move it, or send under another name")
             raise
         self._stepping = False
+        self._is_back()
         if stepped:
             self._remove_aside(files)

@@ -42,6 +42,9 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     # The type checker: wrong on purpose.
     (lambda: ftppool.upload_batch(["x"], URL, max_per_host=3), "'max_per_ip'"),  # type: ignore[call-arg]
     (lambda: ftppool.upload_batch(["x"], URL, workers=0), "workers=0"),
+    (lambda: ftppool.upload_batch(["x"], URL, part_name="{name}"), "holds {name} and {token}"),
+    (lambda: ftppool.upload_batch(["x"], URL, part_name="{name}{token}{0}"), "part_name="),
+    (lambda: ftppool.upload_batch(["x"], URL, part_name="{name}/{token}"), "without '/'"),
     # The type checker: wrong on purpose.
     (lambda: ftppool.upload_batch(["x"], URL, verify="md5"), "verify='md5'"),  # type: ignore[arg-type]
     # The type checker: wrong on purpose.

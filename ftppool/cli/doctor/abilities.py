@@ -286,7 +286,7 @@ class _Trial:
         raise error if isinstance(error, FTPPoolError) else OSError(str(error))
 
     def _start(self, path: str) -> Start:
-        return Start(path=path, source=io.BytesIO(CONTENT), on_bytes=_ignore)
+        return Start(path=path, final=path, source=io.BytesIO(CONTENT), on_bytes=_ignore)
 
     def _tail(self, path: str, final: str | None) -> Tail:
         return Tail(path=path, final=final, size=len(CONTENT), on_end=_nothing)

@@ -1,0 +1,231 @@
+"""Uploads on bad days of a server or a source: never a wrong file, never a lost one."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from ftppool import FTPConfig, FTPPool, RemoteRejected, RetryPolicy, upload_batch
+from ftppool.report import BatchReport, Status
+from tests.conftest import Start
+from tests.support.tricky import HANG_UP, Tricky, Visit
+
+QUICK = RetryPolicy(attempts=4, first_wait=0.02, max_wait=0.05, busy_total=2)
+
+
+def send(server: Tricky, files: list[Any], **options: Any) -> BatchReport:
+    return upload_batch(
+        files, server.url, max_per_ip=1, retry=QUICK, acquire_timeout=5, check=False, **options
+    )
+
+
+def once(verb: str, reply: str) -> Callable[[Visit, str, str], str | None]:
+    """Answer one command of this kind with something else, one time."""
+    left = [reply]
+    return lambda _visit, said, _argument: left.pop() if said == verb and left else None
+
+
+# -- resume ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["openssh", "vsftpd", "proftpd", "pyftpdlib"])
+def test_nothing_is_put_behind_a_file_that_was_there_before(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    server = start(kind)
+    (server.home / "f").write_bytes(b"OLD" * 1000)
+    (server.home / "f").chmod(0o644)
+    source = tmp_path / "f"
+    source.write_bytes(os.urandom(50_000))
+    # In plain commands, one at a time, as for servers that cannot have them in groups.
+    verify: Any = "none" if kind == "openssh" else "size"
+    report = upload_batch(
+        [source], server.url, resume=True, atomic=False, preserve_mtime=True, verify=verify
+    )
+    assert report.ok
+    assert (server.home / "f").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        # IIS loses commands that come in one packet, so it gets them one at a time.
+        Tricky(greeting="220 Microsoft FTP Service", f=b"OLD" * 1000),
+        # No free port for data, for a moment: the bytes are sent, and nobody has read them.
+        Tricky(once("STOR", "425 no data connection"), f=b"OLD" * 1000),
+    ],
+    ids=["one-at-a-time", "refused-at-first"],
+)
+def test_a_resumed_file_without_a_part_is_ours_before_anything_is_put_behind_it(
+    server: Tricky, tmp_path: Path
+) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(os.urandom(50_000))
+    with server:
+        report = send(server, [source], resume=True, atomic=False)
+    assert report.ok
+    assert server.files == {"/f": source.read_bytes()}
+
+
+def test_what_was_found_to_be_wrong_is_not_gone_on_with(tmp_path: Path) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(os.urandom(100_000))
+    turns: list[int] = []
+
+    def lose(sent: bytes) -> bytes:
+        turns.append(len(sent))
+        return sent[:40_000] + sent[50_000:] if len(turns) == 1 else sent
+
+    # A network file system behind the server that loses a block.
+    with Tricky(keep=lose) as server:
+        report = send(server, [source], resume=True)
+    assert turns == [100_000, 100_000]
+    assert report.outcomes[0].verified
+    assert server.files == {"/f": source.read_bytes()}
+
+
+def test_a_source_that_may_be_another_each_time_is_not_gone_on_with() -> None:
+    versions = [b"A" * 300_000, b"B" * 300_000]
+
+    def rendered() -> io.BytesIO:
+        return io.BytesIO(versions.pop(0))
+
+    # A connection that breaks behind the last byte, before the server says 226.
+    with Tricky(once("226", HANG_UP), keep=lambda sent: sent[:100_000] if versions else sent) as it:
+        report = send(it, [(rendered, "f")], resume=True)
+    assert report.ok
+    assert it.files == {"/f": b"B" * 300_000}
+
+
+# -- sources ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="files of no known size: Linux")
+@pytest.mark.parametrize("kind", ["vsftpd", "openssh"])
+def test_a_file_whose_size_the_system_does_not_know_is_read_to_its_end(
+    start: Start, kind: str
+) -> None:
+    server = start(kind)
+    assert upload_batch(["/proc/version"], server.url).ok
+    assert (server.home / "version").read_bytes() == Path("/proc/version").read_bytes()
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_name_that_the_encoding_does_not_have_fails_its_own_file_only(position: int) -> None:
+    # The part's name is cut before the snowman: only the final name has it.
+    files = [(bytes([65 + n]) * 10, f"f{n}") for n in range(2)]
+    files.insert(position, (b"snow", "a" * 245 + "\N{SNOWMAN}"))
+    with Tricky() as server:
+        report = send(server, files, ftp=FTPConfig(encoding="latin-1"))
+    [failed] = report.failed
+    assert failed.remote.startswith("aaa")
+    assert "encoding" in str(failed.error)
+    assert failed.left_behind is None
+    assert server.files == {"/f0": b"A" * 10, "/f1": b"B" * 10}
+
+
+# -- a file of the name ----------------------------------------------------------------------------
+
+
+def no_size(visit: Visit, verb: str, argument: str) -> str | None:
+    """As vsftpd with ``cmds_denied=SIZE``, or a small device."""
+    return "502 no such command" if verb == "SIZE" else None
+
+
+def test_a_rename_that_fails_once_is_tried_again_without_size() -> None:
+    refusal = once("RNTO", "450 busy")
+    with Tricky(lambda *said: no_size(*said) or refusal(*said)) as server:
+        report = send(server, [(b"new", "f")])
+    assert report.ok
+    assert server.files == {"/f": b"new"}
+
+
+def test_a_rename_whose_reply_is_lost_is_looked_up_without_size() -> None:
+    left = [HANG_UP]
+
+    def lose(visit: Visit, verb: str, argument: str) -> str | None:
+        if verb == "RNTO" and left:
+            visit.do_rnto(argument)
+            return left.pop()
+        return no_size(visit, verb, argument)
+
+    with Tricky(lose) as server:
+        report = send(server, [(b"new", "f")])
+    assert [str(outcome.error) for outcome in report.failed] == []
+    assert server.files == {"/f": b"new"}
+
+
+def test_a_file_in_the_way_steps_aside_without_size() -> None:
+    def refuse(visit: Visit, verb: str, argument: str) -> str | None:
+        if verb == "RNTO" and f"/{argument}" in visit.server.files:
+            return "550 a file of this name exists"
+        return no_size(visit, verb, argument)
+
+    with Tricky(refuse, f=b"old") as server:
+        report = send(server, [(b"new", "f")])
+    assert [str(outcome.error) for outcome in report.failed] == []
+    assert server.files == {"/f": b"new"}
+
+
+@pytest.mark.parametrize("conflict", ["skip", "fail"])
+@pytest.mark.parametrize("answer", ["450 busy", "550 permission denied"])
+def test_a_file_is_not_replaced_because_nobody_could_look(
+    conflict: Literal["skip", "fail"], answer: str
+) -> None:
+    # A directory for writing only: neither sizes nor listings.
+    def blind(_visit: Visit, verb: str, _argument: str) -> str | None:
+        return {"SIZE": "550 not allowed", "MLSD": answer}.get(verb)
+
+    with Tricky(blind, f=b"precious") as server:
+        report = send(server, [(b"new", "f")], on_conflict=conflict, verify="none")
+    assert [outcome.status for outcome in report.outcomes] == [Status.FAILED]
+    assert server.files == {"/f": b"precious"}
+
+
+def test_a_new_directory_has_no_file_that_could_be_in_the_way() -> None:
+    def blind(visit: Visit, verb: str, argument: str) -> str | None:
+        if verb == "MLSD" and visit.do_cwd(argument)[:1] == "5":
+            return "550 no such directory"
+        return None
+
+    with Tricky(blind) as server:
+        report = send(server, [(b"new", "d/f")], on_conflict="fail")
+    assert report.ok
+
+
+def test_an_outcome_says_where_the_old_file_is_if_it_cannot_be_brought_back() -> None:
+    down: list[bool] = []
+
+    # It does not rename over a file, and dies when the old one has stepped aside.
+    def dies(visit: Visit, verb: str, argument: str) -> str | None:
+        if down:
+            return HANG_UP
+        if verb == "RNTO":
+            if f"/{argument}" in visit.server.files:
+                return "550 a file of this name exists"
+            if argument.endswith(".old"):
+                visit.do_rnto(argument)
+                down.append(True)
+                return HANG_UP
+        return None
+
+    with Tricky(dies, f=b"old") as server:
+        [outcome] = send(server, [(b"new", "f")]).outcomes
+    [aside] = [name[1:] for name in server.files if name.endswith(".old")]
+    assert not outcome.ok
+    assert any(aside in note for note in outcome.notes), outcome.notes
+
+
+def test_a_directory_for_writing_only_takes_files_that_may_replace(start: Start) -> None:
+    with Tricky(once("MLSD", "550 permission denied")) as server, FTPPool(server.url) as pool:
+        assert pool.upload(b"new", "f").status is Status.UPLOADED
+        with pytest.raises(RemoteRejected):
+            pool.upload(b"new", "g", on_conflict="fail", verify="none")

@@ -15,8 +15,10 @@ import pytest
 from ftppool import BatchReport, FTPPool, Outcome, Status, TransferError, upload_batch
 from ftppool.events import Event, FileProgress
 from ftppool.inputs import Input
+from ftppool.opening import LOGIN, SILENCE
 from tests.conftest import Start
 from tests.support.relay import Relay
+from tests.support.scripted import Scripted
 from tests.support.servers import ALL_KINDS, Server
 
 SOON = 30.0
@@ -184,3 +186,14 @@ def test_a_listener_that_exits_in_a_file_costs_that_file_and_not_the_one_before(
     left = report.outcomes[1].left_behind
     assert names(server) == (["a"] if left is None else ["a", "b"])
     assert (left is None) == atomic
+
+
+def test_a_connection_that_was_never_greeted_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with Scripted("silent-greeting", tmp_path) as peer:
+        pool = FTPPool(peer.url)
+        report = pool.upload_batch([(b"x", "f")], deadline=SILENCE + 0.5, check=False)
+        assert [outcome.status for outcome in report.outcomes] == [Status.NOT_ATTEMPTED]
+        closed = pool.close()
+        assert closed.still_running == 0
+        assert closed.elapsed < LOGIN  # for which an open that was greeted may go on
+        wait_until(lambda: peer.ended > 0)

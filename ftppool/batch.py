@@ -10,12 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ftppool.backlog import File, Index, Item
 from ftppool.borrower import Lender
-from ftppool.crew import Begin, Crew, Note
+from ftppool.crew import Begin, Crew, Note, perhaps_left
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.inputs import Job
 from ftppool.logs import log
@@ -89,6 +90,8 @@ class Batch:
         self._moved = 0
         self._lost = 0
         self._ending = False
+        self._stopped_at: float | None = None
+        self._cut_at: float | None = None
         self._outcomes: dict[Index, Outcome] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -114,29 +117,46 @@ class Batch:
             self._feed()
             self._feed_last()
             self._crew.end_input()
-            self._wait_for_workers(None)
-        except BaseException as error:
-            self._ending = True
-            # An error of the input lets running files finish; Ctrl-C and the like cut them.
-            if isinstance(error, Exception):
-                try:
-                    self._crew.backlog.drop_fresh()
-                    self._crew.end_input()
-                    self._wait_for_workers(None)
-                except BaseException as second:
-                    self._halt()
-                    second.report = self._report()  # type: ignore[attr-defined]  # of any exception
-                    raise
+            self._finish()
             self._halt()
-            error.report = self._report()  # type: ignore[attr-defined]  # of any exception
+        except BaseException as error:
+            last = self._end_by(error)
+            last.report = self._report()  # type: ignore[attr-defined]  # of any exception
+            if last is not error:
+                raise last  # noqa: B904 - it says itself what it came from
             raise
         finally:
             if timer is not None:
                 timer.cancel()
                 if timer.ident is not None:
                     timer.join()
-        self._halt()
         return self._report()
+
+    def _end_by(self, error: BaseException) -> BaseException:
+        """End early, whatever callbacks and signals raise meanwhile.
+
+        An error of the input lets running files finish; Ctrl-C and the like cut them.
+
+        Returns:
+            What is to be raised: the error, or what came later and weighs more.
+        """
+        self._ending = True
+        while True:
+            try:
+                if isinstance(error, Exception):
+                    self._crew.backlog.drop_fresh()
+                    self._crew.end_input()
+                    self._finish()
+                self._halt()
+            except BaseException as second:  # noqa: BLE001 - it is raised when all has ended
+                if isinstance(second, KeyboardInterrupt) and not isinstance(error, Exception):
+                    return second  # somebody does not want to wait
+                # An exit that a callback wants for each file is the same one.
+                heavy = isinstance(error, Exception) or not isinstance(second, Exception)
+                if heavy and not isinstance(error, type(second)):
+                    error = second
+            else:
+                return error
 
     def _timer(self) -> threading.Timer | None:
         """Watch the deadline in a thread: the caller's may be busy with the input."""
@@ -297,23 +317,35 @@ class Batch:
                 if isinstance(item, File) and item.index in self._taken
             )
 
-    def _wait_for_workers(self, timeout: float | None) -> bool:
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def _finish(self) -> None:
+        """Wait until all is done, or until the batch is given up: then `_halt` bounds the rest."""
+        while self._crew.working and not self._crew.stopped:
+            self._wait()
+        self._collect()
+
+    def _halt(self) -> None:
+        """Stop taking files, let or make the running ones end, and see all leases back.
+
+        It may be broken off and called again: the limits stay.
+        """
+        self._crew.stop()
+        self._stopped_at = self._stopped_at or time.monotonic()
+        if self._cut_at is None:
+            if self._wait_for_workers(self._stopped_at + GRACE):
+                return
+            self._crew.cut()
+            self._cut_at = time.monotonic()
+        self._wait_for_workers(self._cut_at + GRACE)
+
+    def _wait_for_workers(self, deadline: float) -> bool:
         while self._crew.working:
-            if deadline is not None and time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 return False
             self._wait()
         self._collect()
         return True
 
-    def _halt(self) -> None:
-        """Stop taking files, let or make the running ones end, and see all leases back."""
-        self._crew.stop()
-        if not self._wait_for_workers(GRACE):
-            self._crew.cut()
-            self._wait_for_workers(GRACE)
-
-    def _collect(self) -> None:
+    def _collect(self, *, tell: bool = True) -> None:
         done = self._crew.done
         while done:
             # First it is recorded, then it is taken from the queue: a Ctrl-C loses nothing.
@@ -329,7 +361,8 @@ class Batch:
             self._open -= 1
             if isinstance(item, File) and outcome is not None:
                 self._moved += outcome.status is self._done
-                self._settle(item, outcome, tell=outcome.status is self._done, when=when)
+                arrived = outcome.status is self._done
+                self._settle(item, outcome, tell=tell and arrived, when=when)
 
     def _settle(
         self, job: File, outcome: Outcome, *, tell: bool, when: float | None = None
@@ -372,15 +405,19 @@ class Batch:
         if item.index in self._outcomes:
             return
         begun = item.index in self._crew.begun
-        self._outcomes[item.index] = _outcome(
+        outcome = _outcome(
             item,
             Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED,
             error=self._crew.why or self._too_early,
         )
+        for task in self._crew.tasks() if begun else ():
+            if task.item is item:  # somebody is still at it
+                outcome = replace(outcome, left_behind=perhaps_left(task))
+        self._outcomes[item.index] = outcome
 
     def _report(self) -> BatchReport:
         self._crew.abandon()
-        self._collect()
+        self._collect(tell=False)  # nothing may come between the report and its reader any more
         for item in (*self._taken.values(), *self._found):
             self._leave(item)
         causes = self._crew.causes

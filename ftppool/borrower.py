@@ -114,6 +114,12 @@ class Borrower:
             else:
                 lease.discard()
 
+    def discard(self) -> None:
+        """Return the session to be ended."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.discard()
+
     def cut(self) -> None:
         """Break the connection, from any thread."""
         lease = self._lease
@@ -132,8 +138,7 @@ class Borrower:
             yield lease
         except BaseException as error:
             if not isinstance(error, RemoteRejected | Stopped | TransferError):
-                self._lease = None
-                lease.discard()
+                self.discard()
             elif not lease.usable():
                 self.give_back()
             raise

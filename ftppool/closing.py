@@ -77,6 +77,7 @@ class Closing:
                 if not self._board.unfinished(self._client):
                     return True
                 self._dispatcher.start()
+            self._opener.break_off_silent(self._client)
             left = deadline - time.monotonic()
             if left <= 0:
                 return False

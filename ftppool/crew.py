@@ -34,7 +34,7 @@ from ftppool.transfer.download import Fetch
 from ftppool.transfer.upload import Upload
 from ftppool.workers import launch
 
-__all__ = ["Begin", "Crew", "Done", "Note"]
+__all__ = ["Begin", "Crew", "Done", "Note", "perhaps_left"]
 
 MOMENT = 0.01
 """Seconds for which a file that has arrived waits for the next one, to take its name beside it."""
@@ -277,14 +277,14 @@ class Crew:
             self._settle(worker)
             self._conclude(worker, task, self._attempt(worker, task))
 
-    def _attempt(self, worker: _Worker, task: Task, *, again: bool = True) -> Exception | None:
+    def _attempt(self, worker: _Worker, task: Task, *, again: bool = True) -> BaseException | None:
         """Do all that is still to be done, one command at a time; what was wrong, or None."""
         try:
             with worker.session.session() as lease:
                 if again:
                     self._begin_attempt(task)
                 task.transfer.attempt(lease.files())
-        except Exception as error:  # noqa: BLE001 - of the user's source, whatever it is
+        except BaseException as error:  # noqa: BLE001 - of the user's source, whatever it is
             return error
         return None
 
@@ -306,14 +306,20 @@ class Crew:
     def _chain(self, worker: _Worker, files: Chains, task: Task | None) -> None:
         """End the open file, if there is one, and send the next; its end is then still to come."""
         before, worker.open = worker.open, None
-        if task is not None:
-            self._begin_attempt(task)
-        ended, began = overlap(
-            files,
-            _upload(before),
-            _upload(task),
-            lambda: None if before is None else self._end(before, self._good, None),
-        )
+        ended: Exception | None
+        began: BaseException | None
+        try:
+            if task is not None:
+                self._begin_attempt(task)
+            ended, began = overlap(
+                files,
+                _upload(before),
+                _upload(task),
+                lambda: None if before is None else self._end(before, self._good, None),
+            )
+        except BaseException as error:  # noqa: BLE001 - concluded below, or raised again
+            worker.session.discard()  # it is in the middle of something
+            ended, began = self._torn(before, task), error
         if task is not None and began is None and not task.transfer.skipped:
             worker.open = task
         if before is not None and ended is not None:
@@ -321,6 +327,21 @@ class Crew:
             self._go_on(worker, before, ended)
         if task is not None and (began is not None or task.transfer.skipped):
             self._go_on(worker, task, began)
+        if task is None and began is not None:
+            raise began
+
+    @staticmethod
+    def _torn(before: Task | None, task: Task | None) -> Exception | None:
+        """Note that nobody knows how far two files have come.
+
+        Returns:
+            What is to be done about the first one, as :func:`overlap` says it.
+        """
+        if task is not None:
+            task.transfer.left_behind = perhaps_left(task)
+        if before is None or before.transfer.left_behind is None:
+            return None  # it has its name, and its outcome
+        return OneAtATime()
 
     def _settle(self, worker: _Worker) -> None:
         """Let the open file take its name before something else is done, or nothing."""
@@ -332,13 +353,13 @@ class Crew:
             task, worker.open = worker.open, None
             self._go_on(worker, task, OneAtATime())
 
-    def _go_on(self, worker: _Worker, task: Task, error: Exception | None) -> None:
+    def _go_on(self, worker: _Worker, task: Task, error: BaseException | None) -> None:
         """Conclude an attempt that was begun beside another file."""
         if isinstance(error, OneAtATime):
             error = self._attempt(worker, task, again=False)
         self._conclude(worker, task, error)
 
-    def _conclude(self, worker: _Worker, task: Task, error: Exception | None) -> None:
+    def _conclude(self, worker: _Worker, task: Task, error: BaseException | None) -> None:
         """See what became of an attempt."""
         status, failure = self._good, None
         if isinstance(error, Stopped | Cancelled):
@@ -359,6 +380,8 @@ class Crew:
                     self.give_up(error)
         elif error is not None:
             status, failure = Status.FAILED, _of_source(task.item, error)
+            if not isinstance(error, Exception):
+                self.give_up(failure)  # sys.exit() in a source: somebody wants the end
         if task.transfer.left_behind is not None:
             self._clean_up(worker, task.transfer)
         self._end(task, status, failure)
@@ -493,6 +516,14 @@ def _upload(task: Task | None) -> Upload | None:
     return task.transfer if task is not None and isinstance(task.transfer, Upload) else None
 
 
+def perhaps_left(task: Task) -> str | None:
+    """Name the part that may be on the server while nobody knows how far an attempt has come."""
+    upload = _upload(task)
+    if upload is None or not task.attempts:
+        return task.transfer.left_behind
+    return upload.left_behind or upload.part
+
+
 def _stops_batch(error: FTPPoolError) -> bool:
     """True if every other file would fail as well."""
     if isinstance(error, ConfigError):
@@ -508,10 +539,9 @@ def _is_network(error: FTPPoolError) -> bool:
     )
 
 
-def _of_source(item: Item, error: Exception) -> TransferError:
+def _of_source(item: Item, error: BaseException) -> TransferError:
     name = item.label if isinstance(item, File) else item.remote
-    failure = TransferError(
-        f"{name}: the source failed with {type(error).__name__}: {error}", phase="source"
-    )
+    what = "the source failed with" if isinstance(error, Exception) else "it was broken off by"
+    failure = TransferError(f"{name}: {what} {type(error).__name__}: {error}", phase="source")
     failure.__cause__ = error
     return failure

@@ -390,7 +390,7 @@ class Gate:
                 owner, place.owner = place.owner, None
                 if wire is not None and isinstance(owner, Grip):
                     wire.take_back(owner.loan)
-        for sock in list(self._opener.connecting.values()):
+        for sock, _ in list(self._opener.connecting.values()):
             drop(sock)
         self._set_up()
 

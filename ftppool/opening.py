@@ -23,7 +23,7 @@ from ftppool.retry import open_delay
 from ftppool.slots import Slot, State
 from ftppool.turns import Turns
 
-__all__ = ["LOGIN", "Opener"]
+__all__ = ["LOGIN", "SILENCE", "Opener"]
 
 STARTUPS = 1.0
 """Seconds at least until the next connect to an SSH server that is too busy with logins; OpenSSH
@@ -34,6 +34,8 @@ NO_PERMIT = (0.1, 0.25)
 """Seconds until the limiter is asked again: at random, so that processes do not march in step."""
 LOGIN = 3.0
 """Seconds for which the opens of a closed pool may go on, to be ended with QUIT after the login."""
+SILENCE = 2.0
+"""Seconds from its beginning for which an open of a closed pool may wait to be greeted."""
 
 
 class _Watch:
@@ -42,11 +44,12 @@ class _Watch:
     def __init__(self, opener: Opener, slot: Slot) -> None:
         self._opener = opener
         self._slot = slot
+        self._since = time.monotonic()
 
     def connecting(self, sock: socket.socket) -> None:
         client, begun = client_of(self._slot), self._slot in self._opener.connecting
         # First this and then the look: break_off() does both the other way round.
-        self._opener.connecting[self._slot] = sock
+        self._opener.connecting[self._slot] = sock, self._since
         if client.broken_off or (client.closed and not begun):
             raise OpenFailed(Reply(Phase.CONNECT, None, "the pool was closed"))
 
@@ -67,7 +70,7 @@ class Opener:
     ``connecting``, ``asking`` and ``pausing`` need no lock: each use is one atomic step.
 
     Attributes:
-        connecting: The sockets of the opens that are under way.
+        connecting: The sockets of the opens that are under way, and when each began.
         turns: Where those wait that are not to log in yet.
         asking: The limiters in whose line this process stands.
         pausing: The limiters that know that it waits, and are to hear when nobody does any more.
@@ -77,7 +80,7 @@ class Opener:
         self.board: Board = board
         self.turns: Turns = Turns(board)
         self._address = str(board.address)
-        self.connecting: dict[Slot, socket.socket] = {}
+        self.connecting: dict[Slot, tuple[socket.socket, float]] = {}
         self.asking: dict[Limiter, None] = {}
         self.pausing: dict[Limiter, None] = {}
         # So that what was read before a lesson is not applied after it. The board's lock is taken
@@ -380,7 +383,21 @@ class Opener:
         client.broken_off = True
         with self.board.lock:
             connecting = list(self.connecting.items())
-        shut_down([sock for slot, sock in connecting if slot.tenant is client])
+        shut_down([sock for slot, (sock, _) in connecting if slot.tenant is client])
+
+    def break_off_silent(self, client: Client) -> None:
+        """Cut the opens of a closed pool to whom the server has said nothing for too long.
+
+        Nobody is owed a QUIT there; one that is about to connect is left to :meth:`break_off`.
+        """
+        begun = time.monotonic() - SILENCE
+        with self.board.lock:
+            silent = [
+                sock
+                for slot, (sock, since) in list(self.connecting.items())
+                if slot.tenant is client and not slot.greeted and since < begun
+            ]
+        shut_down(silent)
 
 
 def _hopeless(verdict: Verdict, client: Client, phase: Phase, *, tries: int, lent: bool) -> bool:

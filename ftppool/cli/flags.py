@@ -163,7 +163,7 @@ def upload(parser: argparse.ArgumentParser) -> None:
         "--part-name",
         default=PART_NAME,
         metavar="PATTERN",
-        help="what a file is called until it has its name (default %(default)s)",
+        help=f"what a file is called until it has its name (default {PART_NAME})",
     )
     add(
         "--journal",

@@ -134,7 +134,9 @@ def test_what_refusals_have_taught_and_who_is_over_it(start: Start, tmp_path: Pa
         assert "which allows 2" in ran.out
 
 
-def test_others_do_not_make_the_limit_smaller_that_the_server_names(start: Start) -> None:
+def test_others_do_not_make_the_limit_smaller_that_the_server_names(
+    start: Start, tmp_path: Path
+) -> None:
     server = start("proftpd")
     limiter, now = MachineLimiter(), time.time()
     words = "530 Sorry, the maximum number of connections (3) for your host are already connected."
@@ -144,6 +146,9 @@ def test_others_do_not_make_the_limit_smaller_that_the_server_names(start: Start
     [found] = findings(ran.out)
     assert (found["code"], found["count"], found["paste"]) == ("learned", 3, ["max_per_ip=3"])
     assert "allows 3 connections, of which ftppool could have 1" in found["text"]
+    with program(tmp_path, "leak.py", LEAK, *leak(server, 3)) as script:
+        wait_up(script)
+        assert "which allows 3; hosting" in run("doctor", place(server)).out
 
 
 def test_a_ban_is_a_problem_until_it_is_over(start: Start) -> None:

@@ -42,11 +42,7 @@ def test_nothing_is_put_behind_a_file_that_was_there_before(
     (server.home / "f").chmod(0o644)
     source = tmp_path / "f"
     source.write_bytes(os.urandom(50_000))
-    # In plain commands, one at a time, as for servers that cannot have them in groups.
-    verify: Any = "none" if kind == "openssh" else "size"
-    report = upload_batch(
-        [source], server.url, resume=True, atomic=False, preserve_mtime=True, verify=verify
-    )
+    report = upload_batch([source], server.url, resume=True, atomic=False, preserve_mtime=True)
     assert report.ok
     assert (server.home / "f").read_bytes() == source.read_bytes()
 
@@ -224,7 +220,7 @@ def test_an_outcome_says_where_the_old_file_is_if_it_cannot_be_brought_back() ->
     assert any(aside in note for note in outcome.notes), outcome.notes
 
 
-def test_a_directory_for_writing_only_takes_files_that_may_replace(start: Start) -> None:
+def test_a_directory_for_writing_only_takes_files_that_may_replace() -> None:
     with Tricky(once("MLSD", "550 permission denied")) as server, FTPPool(server.url) as pool:
         assert pool.upload(b"new", "f").status is Status.UPLOADED
         with pytest.raises(RemoteRejected):

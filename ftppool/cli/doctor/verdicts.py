@@ -27,7 +27,7 @@ CHURN = 20
 
 def judge(view: ClientView) -> list[Finding]:
     """List what is wrong, worst first."""
-    caps = {slots.address: slots.cap for slots in view.slots}
+    caps = {slots.address: _allowed(slots) for slots in view.slots}
     found = [
         finding for usage in view.usages for finding in _of_usage(usage, caps.get(usage.server))
     ]
@@ -36,6 +36,14 @@ def judge(view: ClientView) -> list[Finding]:
     found += _of_descriptors(view)
     found += _unseen(view)
     return worst_first(found)
+
+
+def _allowed(slots: SlotView) -> int | None:
+    """Return what the server allows as far as its refusals tell: others may have had a part."""
+    lesson = slots.lessons.of_all
+    if slots.cap is None or lesson is None:
+        return slots.cap
+    return max(slots.cap, named_limit(lesson.words) or 0)
 
 
 def _of_usage(usage: Usage, cap: int | None) -> Iterator[Finding]:
@@ -77,7 +85,7 @@ def _of_usage(usage: Usage, cap: int | None) -> Iterator[Finding]:
 
 
 def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
-    total, cap = view.total(slots.address), slots.cap
+    total, cap = view.total(slots.address), _allowed(slots)
     ban = slots.lessons.ban
     if ban is not None and slots.banned:
         left = max(1, round(ban.until - time.time()))
@@ -127,12 +135,12 @@ def _of_server(view: ClientView, slots: SlotView) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _of_cap(slots: SlotView, learned: int, total: int, foreign: int) -> Iterator[Finding]:
+def _of_cap(slots: SlotView, cap: int, total: int, foreign: int) -> Iterator[Finding]:
     """Judge what refusals have taught, which is less than the limit if others are connected."""
-    lesson = slots.lessons.of_all
+    lesson, learned = slots.lessons.of_all, slots.cap
     assert lesson is not None
+    assert learned is not None
     said = one_line(lesson.words)
-    cap = max(learned, named_limit(lesson.words) or 0)
     if total > cap:
         counted = f", {foreign} of them not ftppool's," if foreign else ""
         yield Finding(

@@ -11,7 +11,17 @@ from hypothesis import given, strategies as st
 
 from ftppool import refusals
 from ftppool.errors import ConfigError
-from ftppool.refusals import RULES, Kind, Phase, Reply, Scope, Verdict, check_patterns, classify
+from ftppool.refusals import (
+    RULES,
+    Kind,
+    Phase,
+    Reply,
+    Scope,
+    Verdict,
+    check_patterns,
+    classify,
+    named_limit,
+)
 
 CONNECT, SSH_BANNER, GREETING = Phase.CONNECT, Phase.SSH_BANNER, Phase.GREETING
 LOGIN, CHANNEL, IDLE = Phase.LOGIN, Phase.CHANNEL, Phase.IDLE
@@ -570,6 +580,21 @@ def test_the_users_patterns_are_refusals_too(
     verdict = classify(reply, live=0, worked_before=False, patterns=["voll", "^530 zu viele"])
     assert (verdict.kind, verdict.scope, verdict.limit) == (BUSY, scope, limit)
     assert not verdict.few_tries
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        ("530 Sorry, the maximum number of clients (3) for this user are already connected.", 3),
+        ("421 Too many connections (8) from this IP", 8),
+        ("421 50 users (the maximum) are already logged in, sorry", None),  # of all addresses
+        ("530 Login incorrect.", None),
+        ("connection closed without a greeting", None),
+        ("", None),
+    ],
+)
+def test_the_words_of_a_refusal_name_a_limit_or_none(words: str, limit: int | None) -> None:
+    assert named_limit(words) == limit
 
 
 def test_the_users_patterns_do_not_reach_into_the_session() -> None:

@@ -138,6 +138,8 @@ def _large(quick: bool) -> Iterator[Part]:
     size = 1_000_000 if quick else 1_000_000_000
     title = f"one file of {'1 MB' if quick else '1 GB'}, loopback"
     cells = (Cell(1, work.one(size), connections=1),)
+    half = (Cell(1, work.one(size // 2), connections=1),)
+    half_title = f"one file of {'500 kB' if quick else '500 MB'}, loopback"
     ftp = (
         "ftppool", "ftplib, 1 connection", "bare script, 1 thread", "aioftp", "lftp", "curl",
         "ncftpput, 1 connection",
@@ -145,6 +147,7 @@ def _large(quick: bool) -> Iterator[Part]:
     sftp = ("ftppool", "paramiko, 1 connection", "asyncssh", "lftp", "OpenSSH sftp, 1 connection")
     runs = 1 if quick else 5
     for server in FTP_SERVERS:
+        yield Part(f"half-{server}", half_title, server, half, ftp, 1 if quick else 9, 1)
         yield Part(f"large-{server}", title, server, cells, (*ftp, "rclone"), runs, 2)
     yield Part("large-openssh", title, "openssh", cells, (*sftp, "rclone"), min(runs, 3), 5)
 

@@ -15,7 +15,7 @@ from ftppool.drivers.steps import Chains
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.inputs import Job
 from ftppool.report import Status
-from ftppool.tally import Tally
+from ftppool.score import Score
 from ftppool.transfer.chain import OneAtATime, overlap
 from ftppool.transfer.upload import Upload
 from ftppool.workers import launch
@@ -55,7 +55,7 @@ class Crew:
     Args:
         pool: Lends the sessions.
         begin: Makes the steps of an item.
-        tally: Takes what is finished, and says when to stop.
+        score: Takes what is finished, and says when to stop.
         count: Workers at most.
 
     Attributes:
@@ -63,12 +63,12 @@ class Crew:
         exhausted: True once nothing more will be put.
     """
 
-    def __init__(self, pool: Lender, begin: Begin, tally: Tally, *, count: int) -> None:
+    def __init__(self, pool: Lender, begin: Begin, score: Score, *, count: int) -> None:
         self.backlog: Backlog = Backlog()
         self.exhausted: bool = False
         self._pool = pool
         self._begin = begin
-        self._tally = tally
+        self._score = score
         self._count = count
         self._workers: list[_Worker] = []
 
@@ -83,7 +83,7 @@ class Crew:
 
     def hire(self) -> None:
         """Start workers while there is work for more than those who wait for a session."""
-        if self._tally.stopped or not len(self.backlog):
+        if self._score.stopped or not len(self.backlog):
             return
         working = [worker for worker in self._workers if worker.alive]
         alive, coming = len(working), sum(not worker.session.has_session for worker in working)
@@ -101,11 +101,11 @@ class Crew:
     def _hire_one(self) -> None:
         free = {worker.number for worker in self._workers if not worker.alive}
         number = min(free, default=len(self._workers))
-        worker = _Worker(number, Borrower(self._pool, self._tally.cancel))
+        worker = _Worker(number, Borrower(self._pool, self._score.cancel))
         worker.thread = threading.Thread(
             target=self._work, args=(worker,), name=f"{self._pool.name}-{number + 1}", daemon=True
         )
-        self._tally.cancel.bells.add(worker.bell)
+        self._score.cancel.bells.add(worker.bell)
         self._workers[number : number + 1] = [worker]
         launch(worker.thread)
 
@@ -132,7 +132,7 @@ class Crew:
     def abandon(self) -> None:
         """Give the begun files their outcomes that still waited when the last worker ended."""
         while (task := self.backlog.take_begun()) is not None:
-            self._tally.end(task, Status.INTERRUPTED, self._tally.why)
+            self._score.end(task, Status.INTERRUPTED, self._score.why)
 
     def _ring(self) -> None:
         for worker in list(self._workers):
@@ -142,7 +142,7 @@ class Crew:
 
     def _work(self, worker: _Worker) -> None:
         try:
-            while not self._tally.stopped:
+            while not self._score.stopped:
                 if worker.session.wanted:
                     self._settle(worker)
                     worker.session.give_back()  # another process waits: it ends here
@@ -151,12 +151,12 @@ class Crew:
                 item = self.backlog.take(big_first=worker.number == 0)
                 if item is not None:
                     self._do(worker, item)
-                    self._tally.bell.ring()
+                    self._score.bell.ring()
                 elif worker.open is not None:
                     # A moment for the input to come up with something to send beside.
                     if self.exhausted or not worker.bell.wait(MOMENT):
                         self._settle(worker)
-                        self._tally.bell.ring()
+                        self._score.bell.ring()
                 elif self.exhausted and not len(self.backlog):
                     break
                 else:
@@ -166,9 +166,9 @@ class Crew:
         except Cancelled:
             pass
         except NoSession as none:
-            self._tally.give_up(none.why)
+            self._score.give_up(none.why)
         except BaseException as error:  # noqa: BLE001 - a worker must not die unheard
-            self._tally.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
+            self._score.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
         finally:
             self._leave(worker)
 
@@ -177,8 +177,8 @@ class Crew:
             self._settle(worker)
         finally:
             worker.session.give_back()
-            self._tally.cancel.bells.discard(worker.bell)
-            self._tally.bell.ring()
+            self._score.cancel.bells.discard(worker.bell)
+            self._score.bell.ring()
 
     def _idle(self, worker: _Worker) -> None:
         seconds = self.backlog.seconds()
@@ -192,7 +192,7 @@ class Crew:
         try:
             task = item if isinstance(item, Task) else self._new_task(item)
         except TransferError as error:
-            self._tally.give_up(error)  # the journal cannot be written
+            self._score.give_up(error)  # the journal cannot be written
             return
         worker.now = task
         upload = _upload(task)
@@ -244,7 +244,7 @@ class Crew:
                 files,
                 _upload(before),
                 _upload(task),
-                lambda: None if before is None else self._tally.end(before, self._tally.good),
+                lambda: None if before is None else self._score.end(before, self._score.good),
             )
         except BaseException as error:  # noqa: BLE001 - concluded below, or raised again
             worker.session.discard()  # it is in the middle of something
@@ -290,21 +290,21 @@ class Crew:
 
     def _conclude(self, worker: _Worker, task: Task, error: BaseException | None) -> None:
         """See what comes of an attempt: another one, or the end."""
-        status, failure, wait = self._tally.judge(task, error)
+        status, failure, wait = self._score.judge(task, error)
         if wait is not None:
             self.backlog.put_back(task, wait)  # the other files do not wait for it
             return
         if task.transfer.left_behind is not None:
             self._clean_up(worker, task.transfer)
-        self._tally.end(task, status, failure)
+        self._score.end(task, status, failure)
 
     def _new_task(self, item: Item) -> Task:
         if isinstance(item, File):
-            self._tally.begun.add(item.index)
+            self._score.begun.add(item.index)
 
         def on_bytes(sent: int) -> None:
             size = item.size if isinstance(item, File) else None
-            if self._tally.stopped and sent != size:
+            if self._score.stopped and sent != size:
                 raise Stopped  # but a file that is all sent may as well take its name
             task.moved = sent
             if not self._pool.listening:
@@ -322,15 +322,15 @@ class Crew:
             )
 
         task = Task(
-            item, self._begin(item, on_bytes), time.monotonic(), arrived=self._tally.arrived
+            item, self._begin(item, on_bytes), time.monotonic(), arrived=self._score.arrived
         )
         return task
 
     def _interrupt_waiting(self, worker: _Worker) -> None:
         """The batch was stopped: clean up after files that waited for another attempt."""
-        while self._tally.stopped and (task := self.backlog.take_begun()) is not None:
+        while self._score.stopped and (task := self.backlog.take_begun()) is not None:
             self._clean_up(worker, task.transfer)
-            self._tally.end(task, Status.INTERRUPTED, self._tally.why)
+            self._score.end(task, Status.INTERRUPTED, self._score.why)
 
     def _clean_up(self, worker: _Worker, transfer: Transfer) -> None:
         """Try once to remove what is half-done; the outcome says so if it stays."""
@@ -338,7 +338,7 @@ class Crew:
             return
         with (
             contextlib.suppress(FTPPoolError, NoSession, Cancelled),
-            worker.session.session(TIDY if self._tally.stopped else None) as lease,
+            worker.session.session(TIDY if self._score.stopped else None) as lease,
         ):
             transfer.clean_up(lease.files())
 

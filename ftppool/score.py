@@ -29,7 +29,7 @@ from ftppool.report import Outcome, Status
 from ftppool.retry import file_delay
 from ftppool.transfer.download import Fetch
 
-__all__ = ["Done", "Note", "Tally", "Verdict"]
+__all__ = ["Note", "Score", "Verdict"]
 
 DATA_CONNECTION_FAILED = frozenset({425, 426})
 
@@ -55,7 +55,7 @@ class Verdict(NamedTuple):
     wait: float | None = None
 
 
-class Tally:
+class Score:
     """The finished items of one batch, and why it stopped.
 
     Args:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from ftppool.backlog import File, Index, Item
 from ftppool.borrower import Lender
-from ftppool.crew import Begin, Crew, Note, perhaps_left
+from ftppool.crew import Begin, Crew, perhaps_left
 from ftppool.errors import FTPPoolError, TransferError
 from ftppool.inputs import Job
 from ftppool.logs import log
 from ftppool.plan import Plan
 from ftppool.report import BatchReport, Outcome, Status
+from ftppool.score import Note, Score
 from ftppool.transfer.download import Fetch
 from ftppool.workers import launch
 
@@ -70,9 +71,8 @@ class Batch:
         self._inputs = inputs
         self._plan = plan
         self._below = below
-        self._crew = Crew(
-            pool, begin, count=plan.workers, max_failures=plan.max_failures, done=done, note=note
-        )
+        self._score = Score(pool, good=done, max_failures=plan.max_failures, note=note)
+        self._crew = Crew(pool, begin, self._score, count=plan.workers)
         self._journal = journal
         show = plan.progress
         self._meter: Meter | None = None
@@ -165,7 +165,7 @@ class Batch:
         late = TransferError(
             f"the deadline of {self._plan.deadline:g} s is over", phase="deadline", retryable=True
         )
-        timer = threading.Timer(self._plan.deadline, self._crew.give_up, (late,))
+        timer = threading.Timer(self._plan.deadline, self._score.give_up, (late,))
         timer.daemon = True
         return timer
 
@@ -183,7 +183,7 @@ class Batch:
                 "ftppool: no files: the input is empty; check paths and patterns",
                 pool=self._pool.name,
             )
-        while self._finds and (self._open or self._found) and not self._crew.stopped:
+        while self._finds and (self._open or self._found) and not self._score.stopped:
             self._wait()
             self._accept_found()
         if not self._plan.last:
@@ -198,7 +198,7 @@ class Batch:
 
     def _accept(self, item: Item) -> bool:
         """Take an item of the input; False if no more is wanted."""
-        if self._crew.stopped:
+        if self._score.stopped:
             # Given up: the rest is only listed, so that every file has an outcome.
             if isinstance(item, File):
                 self._leave(item)
@@ -210,7 +210,7 @@ class Batch:
         self._open += 1
         if isinstance(item, File) and item.error is not None:
             # It needs no session, and the others do not wait for it.
-            self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
+            self._score.finish(item, _outcome(item, Status.FAILED, error=item.error))
         elif not self._hold(item) and not self._known(item):
             self._put(item)
         return True
@@ -222,7 +222,7 @@ class Batch:
 
     def _put(self, item: Item) -> None:
         self._crew.put(item)
-        while len(self._crew.backlog) >= WINDOW and not self._crew.stopped:
+        while len(self._crew.backlog) >= WINDOW and not self._score.stopped:
             self._wait()
 
     def _hold(self, item: Item) -> bool:
@@ -242,7 +242,7 @@ class Batch:
             try:
                 told = self._journal.arrived(item)
             except TransferError as error:
-                self._crew.give_up(error)
+                self._score.give_up(error)
         if told is None:
             return False
         assert isinstance(item, Job)
@@ -255,13 +255,13 @@ class Batch:
         """Send the files that go last, one group after another, each if all before it arrived."""
         for held, (pattern, _) in zip(self._held, self._plan.last, strict=True):
             self._finish_open()
-            if self._crew.stopped:
+            if self._score.stopped:
                 return
             if not held:
                 log.warning(
                     "ftppool: no file of the batch matches last=%r", pattern, pool=self._pool.name
                 )
-            if self._lost or self._crew.causes:
+            if self._lost or self._score.causes:
                 self._too_early = TransferError(
                     "not begun, as it goes last and not all other files arrived",
                     phase="batch",
@@ -277,14 +277,14 @@ class Batch:
 
     def _finish_open(self) -> None:
         """Wait until nothing is under way; what is found in directories goes with them."""
-        while (self._open or self._found) and not self._crew.stopped:
+        while (self._open or self._found) and not self._score.stopped:
             self._wait()
             while self._found:
                 item = self._found[0]
                 self._take(item)
                 self._open += 1
                 if item.error is not None:
-                    self._crew.finish(item, _outcome(item, Status.FAILED, error=item.error))
+                    self._score.finish(item, _outcome(item, Status.FAILED, error=item.error))
                 else:
                     self._put(item)
                 self._found.popleft()
@@ -297,7 +297,7 @@ class Batch:
         )
 
     def _wait(self) -> None:
-        rung = self._crew.bell.wait(0.1)
+        rung = self._score.bell.wait(0.1)
         self._crew.hire()  # at once: the bell may tell of the first login
         if rung and len(self._crew.backlog):
             time.sleep(COALESCE)
@@ -319,7 +319,7 @@ class Batch:
 
     def _finish(self) -> None:
         """Wait until all is done, or until the batch is given up: then `_halt` bounds the rest."""
-        while self._crew.working and not self._crew.stopped:
+        while self._crew.working and not self._score.stopped:
             self._wait()
         self._collect()
 
@@ -328,7 +328,7 @@ class Batch:
 
         It may be broken off and called again: the limits stay.
         """
-        self._crew.stop()
+        self._score.stop()
         self._stopped_at = self._stopped_at or time.monotonic()
         if self._cut_at is None:
             if self._wait_for_workers(self._stopped_at + GRACE):
@@ -346,7 +346,7 @@ class Batch:
         return True
 
     def _collect(self, *, tell: bool = True) -> None:
-        done = self._crew.done
+        done = self._score.done
         while done:
             # First it is recorded, then it is taken from the queue: a Ctrl-C loses nothing.
             item, outcome, when = done[0]
@@ -369,7 +369,7 @@ class Batch:
     ) -> None:
         self._outcomes[job.index] = outcome
         self._taken.pop(job.index, None)
-        self._crew.begun.discard(job.index)
+        self._score.begun.discard(job.index)
         self._lost += not outcome.ok
         if self._meter is not None:
             self._meter.settled(job.index, outcome)
@@ -398,17 +398,17 @@ class Batch:
             try:
                 self._journal.tell(outcome.remote)
             except TransferError as error:
-                self._crew.give_up(error)
+                self._score.give_up(error)
 
     def _leave(self, item: File) -> None:
         """Give a file its outcome that nobody will move any more."""
         if item.index in self._outcomes:
             return
-        begun = item.index in self._crew.begun
+        begun = item.index in self._score.begun
         outcome = _outcome(
             item,
             Status.INTERRUPTED if begun else Status.NOT_ATTEMPTED,
-            error=self._crew.why or self._too_early,
+            error=self._score.why or self._too_early,
         )
         for task in self._crew.tasks() if begun else ():
             if task.item is item:  # somebody is still at it
@@ -420,7 +420,7 @@ class Batch:
         self._collect(tell=False)  # nothing may come between the report and its reader any more
         for item in (*self._taken.values(), *self._found):
             self._leave(item)
-        causes = self._crew.causes
+        causes = self._score.causes
         report = BatchReport(
             outcomes=tuple(outcome for _, outcome in sorted(self._outcomes.items(), key=_place)),
             started=self._started,

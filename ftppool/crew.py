@@ -1,40 +1,26 @@
-"""The workers of a batch: threads that each borrow a session and move one file after another.
-
-What they share with the caller's thread is changed in single steps (``append``, ``popleft``,
-``add``) and announced with bells: an interrupted caller leaves nothing locked.
-"""
+"""The workers of a batch: threads that each borrow a session and move one file after another."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
-from ftppool.backlog import Backlog, File, Index, Item, Task, Transfer
+from ftppool.backlog import Backlog, File, Item, Task, Transfer
 from ftppool.bell import Bell
 from ftppool.borrower import Borrower, Lender, NoSession, Stopped
-from ftppool.client import Cancel, Cancelled
+from ftppool.client import Cancelled
 from ftppool.drivers.steps import Chains
-from ftppool.errors import (
-    ConfigError,
-    ConnectError,
-    ConnectionLost,
-    FTPPoolError,
-    ServerBusy,
-    TransferError,
-)
-from ftppool.inputs import EmptyDirectory, Job
-from ftppool.logs import log
-from ftppool.report import Outcome, Status
-from ftppool.retry import file_delay
+from ftppool.errors import FTPPoolError, TransferError
+from ftppool.inputs import Job
+from ftppool.report import Status
+from ftppool.score import Score
 from ftppool.transfer.chain import OneAtATime, overlap
-from ftppool.transfer.download import Fetch
 from ftppool.transfer.upload import Upload
 from ftppool.workers import launch
 
-__all__ = ["Begin", "Crew", "Done", "Note", "perhaps_left"]
+__all__ = ["Begin", "Crew", "perhaps_left"]
 
 MOMENT = 0.01
 """Seconds for which a file that has arrived waits for the next one, to take its name beside it."""
@@ -45,17 +31,8 @@ TIDY = 2.0
 """Seconds for which a stopped worker waits for a session to remove a part with: its own may be out
 of step, as pyftpdlib sometimes says nothing at all to a transfer that was broken off."""
 
-DATA_CONNECTION_FAILED = frozenset({425, 426})
-
-Note = Callable[[Task, Outcome | None], None]
-"""Writes down in a worker that an item is finished; raises ``TransferError`` if it cannot."""
-
 Begin = Callable[[Item, Callable[[int], None]], Transfer]
 """Makes the steps of an item; the function that it is given is to be told the bytes so far."""
-
-Done = tuple[Item, Outcome | None, float]
-"""An item that is finished, and when, in seconds since the epoch; a directory has an outcome only
-if it cannot be listed."""
 
 
 class _Worker:
@@ -75,45 +52,25 @@ class _Worker:
 class Crew:
     """Workers with one backlog; new ones are hired as there is work for them.
 
+    Args:
+        pool: Lends the sessions.
+        begin: Makes the steps of an item.
+        score: Takes what is finished, and says when to stop.
+        count: Workers at most.
+
     Attributes:
         backlog: What waits for a worker.
-        done: Finished items, for the caller's thread to take.
-        begun: Indices of the files that a worker has taken.
-        causes: What has stopped the batch, or went wrong beside its files.
-        bell: Rung whenever the caller's thread has something to look at.
-        stopped: True once no more files are taken.
         exhausted: True once nothing more will be put.
     """
 
-    def __init__(
-        self,
-        pool: Lender,
-        begin: Begin,
-        *,
-        count: int,
-        max_failures: int | None,
-        done: Status,
-        note: Note | None,
-    ) -> None:
+    def __init__(self, pool: Lender, begin: Begin, score: Score, *, count: int) -> None:
         self.backlog: Backlog = Backlog()
-        self.done: deque[Done] = deque()
-        self.begun: set[Index] = set()
-        self.causes: list[FTPPoolError] = []
-        self._kinds: dict[type[FTPPoolError], FTPPoolError] = {}
-        self.why: FTPPoolError | None = None
-        self.bell: Bell = Bell()
-        self.stopped: bool = False
         self.exhausted: bool = False
         self._pool = pool
         self._begin = begin
+        self._score = score
         self._count = count
-        self._max_failures = max_failures
-        self._good = done
-        self._note = note
         self._workers: list[_Worker] = []
-        self._cancel = Cancel()
-        self._failed: list[int] = []
-        self._arrived = 0
 
     # -- called by the caller's thread -------------------------------------------------------------
 
@@ -126,7 +83,7 @@ class Crew:
 
     def hire(self) -> None:
         """Start workers while there is work for more than those who wait for a session."""
-        if self.stopped or not len(self.backlog):
+        if self._score.stopped or not len(self.backlog):
             return
         working = [worker for worker in self._workers if worker.alive]
         alive, coming = len(working), sum(not worker.session.has_session for worker in working)
@@ -144,10 +101,11 @@ class Crew:
     def _hire_one(self) -> None:
         free = {worker.number for worker in self._workers if not worker.alive}
         number = min(free, default=len(self._workers))
-        worker = _Worker(number, Borrower(self._pool, self._cancel))
+        worker = _Worker(number, Borrower(self._pool, self._score.cancel))
         worker.thread = threading.Thread(
             target=self._work, args=(worker,), name=f"{self._pool.name}-{number + 1}", daemon=True
         )
+        self._score.cancel.bells.add(worker.bell)
         self._workers[number : number + 1] = [worker]
         launch(worker.thread)
 
@@ -174,37 +132,7 @@ class Crew:
     def abandon(self) -> None:
         """Give the begun files their outcomes that still waited when the last worker ended."""
         while (task := self.backlog.take_begun()) is not None:
-            self._end(task, Status.INTERRUPTED, self.why)
-
-    # -- called by anybody -------------------------------------------------------------------------
-
-    def stop(self) -> None:
-        """Take no more files, and end all waiting for sessions."""
-        self.stopped = True
-        self._cancel.cancel()
-        self._ring()
-
-    def give_up(self, cause: FTPPoolError) -> None:
-        """Stop the batch, and let the report say why."""
-        # One step, as all workers may come with the same cause at the same time.
-        if self._kinds.setdefault(type(cause), cause) is cause:
-            self.causes.append(cause)
-        self.why = self.why or cause
-        self.stop()
-
-    def finish(self, item: Item, outcome: Outcome | None) -> None:
-        """Hand an item over to the caller's thread; too many failures end the batch."""
-        self.done.append((item, outcome, time.time()))
-        if outcome is not None and outcome.status is Status.FAILED:
-            self._failed.append(1)  # one step, where `+= 1` of two threads could be lost
-            limit = self._max_failures
-            if limit is not None and len(self._failed) >= limit and not self.stopped:
-                self.give_up(
-                    TransferError(
-                        f"{limit} files have failed (max_failures): the last was {item.remote}",
-                        phase="batch",
-                    )
-                )
+            self._score.end(task, Status.INTERRUPTED, self._score.why)
 
     def _ring(self) -> None:
         for worker in list(self._workers):
@@ -214,7 +142,7 @@ class Crew:
 
     def _work(self, worker: _Worker) -> None:
         try:
-            while not self.stopped:
+            while not self._score.stopped:
                 if worker.session.wanted:
                     self._settle(worker)
                     worker.session.give_back()  # another process waits: it ends here
@@ -223,12 +151,12 @@ class Crew:
                 item = self.backlog.take(big_first=worker.number == 0)
                 if item is not None:
                     self._do(worker, item)
-                    self.bell.ring()
+                    self._score.bell.ring()
                 elif worker.open is not None:
                     # A moment for the input to come up with something to send beside.
                     if self.exhausted or not worker.bell.wait(MOMENT):
                         self._settle(worker)
-                        self.bell.ring()
+                        self._score.bell.ring()
                 elif self.exhausted and not len(self.backlog):
                     break
                 else:
@@ -238,9 +166,9 @@ class Crew:
         except Cancelled:
             pass
         except NoSession as none:
-            self.give_up(none.why)
+            self._score.give_up(none.why)
         except BaseException as error:  # noqa: BLE001 - a worker must not die unheard
-            self.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
+            self._score.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
         finally:
             self._leave(worker)
 
@@ -249,7 +177,8 @@ class Crew:
             self._settle(worker)
         finally:
             worker.session.give_back()
-            self.bell.ring()
+            self._score.cancel.bells.discard(worker.bell)
+            self._score.bell.ring()
 
     def _idle(self, worker: _Worker) -> None:
         seconds = self.backlog.seconds()
@@ -263,7 +192,7 @@ class Crew:
         try:
             task = item if isinstance(item, Task) else self._new_task(item)
         except TransferError as error:
-            self.give_up(error)  # the journal cannot be written
+            self._score.give_up(error)  # the journal cannot be written
             return
         worker.now = task
         upload = _upload(task)
@@ -315,7 +244,7 @@ class Crew:
                 files,
                 _upload(before),
                 _upload(task),
-                lambda: None if before is None else self._end(before, self._good, None),
+                lambda: None if before is None else self._score.end(before, self._score.good),
             )
         except BaseException as error:  # noqa: BLE001 - concluded below, or raised again
             worker.session.discard()  # it is in the middle of something
@@ -360,39 +289,22 @@ class Crew:
         self._conclude(worker, task, error)
 
     def _conclude(self, worker: _Worker, task: Task, error: BaseException | None) -> None:
-        """See what became of an attempt."""
-        status, failure = self._good, None
-        if isinstance(error, Stopped | Cancelled):
-            status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
-            failure = self.why
-        elif isinstance(error, NoSession):
-            status = Status.INTERRUPTED if task.attempts else Status.NOT_ATTEMPTED
-            failure = error.why
-            self.give_up(error.why)
-        elif isinstance(error, FTPPoolError):
-            if self.stopped:
-                status, failure = Status.INTERRUPTED, self.why
-            elif self._again(task, error):
-                return
-            else:
-                status, failure = Status.FAILED, error
-                if _stops_batch(error):
-                    self.give_up(error)
-        elif error is not None:
-            status, failure = Status.FAILED, _of_source(task.item, error)
-            if not isinstance(error, Exception):
-                self.give_up(failure)  # sys.exit() in a source: somebody wants the end
+        """See what comes of an attempt: another one, or the end."""
+        status, failure, wait = self._score.judge(task, error)
+        if wait is not None:
+            self.backlog.put_back(task, wait)  # the other files do not wait for it
+            return
         if task.transfer.left_behind is not None:
             self._clean_up(worker, task.transfer)
-        self._end(task, status, failure)
+        self._score.end(task, status, failure)
 
     def _new_task(self, item: Item) -> Task:
         if isinstance(item, File):
-            self.begun.add(item.index)
+            self._score.begun.add(item.index)
 
         def on_bytes(sent: int) -> None:
             size = item.size if isinstance(item, File) else None
-            if self.stopped and sent != size:
+            if self._score.stopped and sent != size:
                 raise Stopped  # but a file that is all sent may as well take its name
             task.moved = sent
             if not self._pool.listening:
@@ -409,97 +321,16 @@ class Crew:
                 )
             )
 
-        task = Task(item, self._begin(item, on_bytes), time.monotonic(), arrived=self._arrived)
-        return task
-
-    def _again(self, task: Task, error: FTPPoolError) -> bool:
-        """Put a task back if its failure may pass; the other files do not wait for it.
-
-        A lost connection or a refusal is no fault of the file, so it counts only if nothing else
-        of the batch has arrived since its last failure: that bounds the whole.
-        """
-        if not error.retryable:
-            return False
-        policy = self._pool.policy
-        if not _is_network(error) or task.arrived == self._arrived:
-            task.failures += 1
-        task.arrived = self._arrived
-        if task.failures >= policy.attempts:
-            return False
-        wait = file_delay(policy, max(1, task.failures))
-        if self._pool.heard:
-            from ftppool.events import Retrying
-
-            self._pool.emit(
-                Retrying(
-                    pool=self._pool.name,
-                    remote=task.item.remote,
-                    attempt=task.attempts,
-                    wait=wait,
-                    error=str(error),
-                )
-            )
-        self.backlog.put_back(task, wait)
-        return True
-
-    def _end(self, task: Task, status: Status, failure: FTPPoolError | None) -> None:
-        item, transfer = task.item, task.transfer
-        if status is self._good:
-            self._arrived += 1  # all that counts is that it differs afterwards
-        if not isinstance(item, File):
-            if failure is not None and status is Status.FAILED:
-                self._complain(item, failure)
-            elif status is self._good:
-                self._write_down(task, None)
-            self.finish(item, None)
-            return
-        if isinstance(item, Fetch) and item.found is not None and status is self._good:
-            self.finish(item, None)  # a directory: what is in it has outcomes
-            return
-        outcome = Outcome(
-            source=item.label,
-            remote=item.remote,
-            status=Status.SKIPPED if transfer.skipped else status,
-            size=item.size if transfer.size is None else transfer.size,
-            sent=transfer.sent,
-            attempts=task.attempts,
-            elapsed=time.monotonic() - task.began,
-            verified=transfer.verified,
-            error=failure,
-            left_behind=transfer.left_behind,
-            notes=tuple(transfer.notes),
-            local=item.path,
-            received=transfer.sent if isinstance(item, Fetch) else 0,
+        task = Task(
+            item, self._begin(item, on_bytes), time.monotonic(), arrived=self._score.arrived
         )
-        self._write_down(task, outcome)
-        self.finish(item, outcome)
-
-    def _write_down(self, task: Task, outcome: Outcome | None) -> None:
-        """Before the next item: whenever we are killed, only what is under way is in doubt."""
-        if self._note is not None:
-            try:
-                self._note(task, outcome)
-            except TransferError as error:
-                self.give_up(error)
-
-    def _complain(self, item: Item, failure: FTPPoolError) -> None:
-        if isinstance(item, EmptyDirectory):
-            log.warning(
-                "ftppool: the empty directory %s was not made: %s", item.remote, failure,
-                pool=self._pool.name, remote=item.remote,
-            )  # fmt: skip
-            self.causes.append(failure)
-        else:
-            log.warning(
-                "ftppool: a part of %s was not removed: %s", item.remote, failure,
-                pool=self._pool.name, remote=item.remote,
-            )  # fmt: skip
+        return task
 
     def _interrupt_waiting(self, worker: _Worker) -> None:
         """The batch was stopped: clean up after files that waited for another attempt."""
-        while self.stopped and (task := self.backlog.take_begun()) is not None:
+        while self._score.stopped and (task := self.backlog.take_begun()) is not None:
             self._clean_up(worker, task.transfer)
-            self._end(task, Status.INTERRUPTED, self.why)
+            self._score.end(task, Status.INTERRUPTED, self._score.why)
 
     def _clean_up(self, worker: _Worker, transfer: Transfer) -> None:
         """Try once to remove what is half-done; the outcome says so if it stays."""
@@ -507,7 +338,7 @@ class Crew:
             return
         with (
             contextlib.suppress(FTPPoolError, NoSession, Cancelled),
-            worker.session.session(TIDY if self.stopped else None) as lease,
+            worker.session.session(TIDY if self._score.stopped else None) as lease,
         ):
             transfer.clean_up(lease.files())
 
@@ -522,26 +353,3 @@ def perhaps_left(task: Task) -> str | None:
     if upload is None or not task.attempts:
         return task.transfer.left_behind
     return upload.left_behind or upload.part
-
-
-def _stops_batch(error: FTPPoolError) -> bool:
-    """True if every other file would fail as well."""
-    if isinstance(error, ConfigError):
-        return error.phase == "verify"  # the server lacks what the batch was told to use
-    return isinstance(error, TransferError) and error.stops_batch
-
-
-def _is_network(error: FTPPoolError) -> bool:
-    """True if an error tells of connections, not of the file."""
-    return (
-        isinstance(error, ConnectionLost | ServerBusy | ConnectError)
-        or error.code in DATA_CONNECTION_FAILED
-    )
-
-
-def _of_source(item: Item, error: BaseException) -> TransferError:
-    name = item.label if isinstance(item, File) else item.remote
-    what = "the source failed with" if isinstance(error, Exception) else "it was broken off by"
-    failure = TransferError(f"{name}: {what} {type(error).__name__}: {error}", phase="source")
-    failure.__cause__ = error
-    return failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -19,6 +20,10 @@ from ftppool.target import Target
 __all__ = ["CommandSocket", "Endpoint", "endpoint_of", "hops_of"]
 
 DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+# What OpenSSH refuses in names since 9.6. Quoting is not enough: a ProxyCommand may hand them to a
+# second shell, or take them for an option.
+_BAD_HOST = re.compile(r"""^-|['`"$\\;&<>|(){}\s\x00-\x1f\x7f]""")
+_BAD_USER = re.compile(r"""^-|['`";&<>|(){}\x00-\x1f\x7f]|\s-|\\\Z""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,13 @@ def hops_of(endpoint: Endpoint, config: SSHConfig) -> list[Endpoint]:
 def _endpoint(
     host: str, port: int | None, user: str, config: SSHConfig, *, otherwise: str = ""
 ) -> Endpoint:
+    # Before the look-up, whose Match exec gives it to a shell, too. Not repeated: it may be a piece
+    # of a password.
+    if _BAD_HOST.search(host):
+        raise ConfigError(
+            "The host name of an SFTP target begins with '-' or holds a character that means"
+            " something to a shell, which OpenSSH refuses, too: write the server's name or address."
+        )
     found = _look_up(host, config)
     name = str(found.get("hostname", host))
     configured = found.get("port", "22")
@@ -94,9 +106,30 @@ def _endpoint(
     keys = config.key_files or tuple(
         path for path in map(os.path.expanduser, files) if os.path.exists(path)
     )
-    fill = {"h": shlex.quote(name), "p": str(port), "r": shlex.quote(user), "%": "%"}
-    command = "" if command.lower() == "none" else _fill(command, fill)
-    return Endpoint(name, port, user, keys, "" if jump.lower() == "none" else jump, command)
+    jump, command = ("" if way.lower() == "none" else way for way in (jump, command))
+    if "%r" in command and _BAD_USER.search(user):
+        raise ConfigError(
+            "The ProxyCommand is to be filled with a user name (%r) that begins with '-' or holds a"
+            " character that means something to a shell, which OpenSSH refuses, too: write the"
+            " name into the command in place of %r."
+        )
+    fill = {"h": name, "n": host, "p": str(port), "r": user, "%": "%"}
+    jump = _fill(jump, fill)
+    command = _fill(command, {letter: shlex.quote(value) for letter, value in fill.items()})
+    return Endpoint(name, port, user, keys, jump, command)
+
+
+class _Configuration(paramiko.SSHConfig):
+    """Leaves what leads to a server as it is written.
+
+    paramiko would fill it in without quotes, and with the port and user of the file where the
+    target names others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        ours: dict[str, list[str]] = {"proxycommand": [], "proxyjump": []}
+        self.TOKENS_BY_CONFIG_KEY = {**self.TOKENS_BY_CONFIG_KEY, **ours}
 
 
 def _look_up(host: str, config: SSHConfig) -> paramiko.SSHConfigDict:
@@ -104,7 +137,7 @@ def _look_up(host: str, config: SSHConfig) -> paramiko.SSHConfigDict:
         return paramiko.SSHConfigDict()
     path = os.path.expanduser(os.fspath(config.config_file))
     try:
-        return paramiko.SSHConfig.from_path(path).lookup(host)
+        return _Configuration.from_path(path).lookup(host)
     except FileNotFoundError:
         return paramiko.SSHConfigDict()
     except (OSError, paramiko.SSHException, UnicodeError, ImportError) as error:

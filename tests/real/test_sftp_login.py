@@ -6,6 +6,7 @@ import base64
 import hashlib
 import logging
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -278,6 +279,82 @@ def test_a_proxy_command_leads_to_the_server_and_ends_with_the_connection(sshd: 
     with FTPPool(sshd.url, ssh=config) as pool:
         assert pool.upload(b"x" * 1_000_000, "file").verified
     assert sshd.wait_idle().connects == 1
+
+
+def ways(config_file: Path, command: str) -> Iterator[SSHConfig]:
+    """The same proxy command from the user's file, and from Python."""
+    config_file.write_text(f"Host *\n  ProxyCommand {command}\n")
+    yield SSHConfig(config_file=config_file)
+    yield SSHConfig(config_file=None, proxy_command=command)
+
+
+@pytest.mark.parametrize(
+    ("host", "user"),
+    [
+        ("x$(touch$IFS'PWNED')", "bob"),
+        ("x;touch$IFS'PWNED'", "bob"),
+        ("-oProxyCommand=touch", "bob"),
+        ("inside", "x;touch PWNED"),
+        ("inside", "'`touch PWNED`'"),
+        ("inside", "-oProxyCommand=touch"),
+        ("inside", "bob -oProxyCommand=touch"),
+        ("inside", "bob\\"),
+    ],
+)
+def test_no_part_of_a_url_is_run_by_the_shell_of_a_proxy_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, user: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = Target("sftp", host, 22, user)
+    for config in ways(tmp_path / "config", "true %h %n %p %r"):
+        with (
+            pytest.raises(ConfigError, match="means something to a shell"),
+            FTPPool(target, ssh=config, connect_timeout=5, retry=ONCE) as pool,
+            pool.sftp(),
+        ):
+            pass
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_a_host_name_is_run_by_no_match_exec_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config"
+    config.write_text('Match exec "true %h"\n  User bob\n')
+    with pytest.raises(ConfigError, match="means something to a shell"):
+        endpoint_of(Target.parse("sftp://x;touch$IFS'PWNED'"), SSHConfig(config_file=config))
+
+
+def test_a_user_whom_no_proxy_command_names_may_be_called_anything(tmp_path: Path) -> None:
+    for config in ways(tmp_path / "config", "tool %h"):
+        assert endpoint_of(Target("sftp", "h", 22, "o'brien"), config).user == "o'brien"
+
+
+def test_a_proxy_command_gets_what_the_target_says_as_one_word_each(tmp_path: Path) -> None:
+    for config in ways(tmp_path / "config", "tool %n %h:%p --as %r 100%% ~/x %x"):
+        command = endpoint_of(Target("sftp", "files", 2222, "a $b%h*"), config).command
+        expected = ["tool", "files", "files:2222", "--as", "a $b%h*", "100%", "~/x", "%x"]
+        assert shlex.split(command) == expected
+
+
+def test_a_proxy_leads_to_the_port_and_user_of_the_url_not_to_those_of_the_file(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "config"
+    way = "Host bastioned\n  HostName 10.0.0.9\n  User svc\n  Port 22\n  {}\n"
+    config = SSHConfig(config_file=file)
+    for url, port, user in (
+        ("sftp://alice@bastioned:2222", 2222, "alice"),
+        ("sftp://bastioned", 22, "svc"),
+    ):
+        target = Target.parse(url)
+        file.write_text(way.format("ProxyCommand ssh gate -W %h:%p -l %r"))
+        endpoint = endpoint_of(target, config)
+        assert (endpoint.port, endpoint.user) == (port, user)
+        assert endpoint.command == f"ssh gate -W 10.0.0.9:{port} -l {user}"
+        file.write_text(way.format("ProxyJump %r@%n-gate:%p"))
+        assert endpoint_of(target, config).jump == f"{user}@bastioned-gate:{port}"
 
 
 def test_a_jump_host_leads_to_the_server(start: Start) -> None:

@@ -20,6 +20,8 @@ from ftppool.target import Target
 __all__ = ["CommandSocket", "Endpoint", "endpoint_of", "hops_of"]
 
 DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+ENDING = 0.5
+"""Seconds for the end of a ProxyCommand whose connection is at its end."""
 # What OpenSSH refuses in names since 9.6. Quoting is not enough: a ProxyCommand may hand them to a
 # second shell, or take them for an option.
 _BAD_HOST = re.compile(r"""^-|['`"$\\;&<>|(){}\s\x00-\x1f\x7f]""")
@@ -184,6 +186,24 @@ class CommandSocket(socket.socket):
                 raise
         return sock
 
+    def failure(self) -> str:
+        """Say what the command failed of, once it says nothing more.
+
+        Returns:
+            "" if it ended well, or runs on.
+        """
+        if self._process is None:
+            return ""
+        try:
+            status = self._process.wait(ENDING)  # its output may end a moment before it does
+        except subprocess.TimeoutExpired:
+            return ""
+        if status in (126, 127):
+            what = "was not found" if status == 127 else "may not be run"
+            return f"the ProxyCommand ended with status {status}: a command in it {what}; mend it"
+        how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+        return f"the ProxyCommand {how}; what it writes to stderr says why" if status else ""
+
     def close(self) -> None:
         """Close, and end the command."""
         process, self._process = self._process, None
@@ -191,7 +211,7 @@ class CommandSocket(socket.socket):
         if process is None:
             return
         try:
-            process.wait(0.5)
+            process.wait(ENDING)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -357,6 +357,31 @@ def test_a_proxy_leads_to_the_port_and_user_of_the_url_not_to_those_of_the_file(
         assert endpoint_of(target, config).jump == f"{user}@bastioned-gate:{port}"
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "again"),
+    [
+        ("no-such-command %h %p", "status 127: a command in it was not found", False),
+        ("/dev/null %h %p", "status 126: a command in it may not be run", False),
+        # Its output ends before it does.
+        ("sh -c 'exec <&- >&-; sleep 0.2; exit 127'", "status 127", False),
+        ("false", "status 1; what it writes to stderr says why", True),
+        ("sh -c 'kill -9 $$'", "was ended by signal 9", True),
+    ],
+)
+def test_a_proxy_command_that_fails_is_no_refusal_of_the_server(
+    command: str, words: str, again: bool
+) -> None:
+    config = SSHConfig(config_file=None, proxy_command=command)
+    retry = RetryPolicy(attempts=2)
+    with FTPPool("sftp://u@inside", password="p", ssh=config, retry=retry) as pool:
+        with pytest.raises(
+            ConnectError, match=f"cannot be reached: the ProxyCommand .*{words}"
+        ) as e:
+            pool.upload(b"x", "file")
+        assert e.value.retryable is again
+        assert pool.stats().refused == 0
+
+
 def test_a_jump_host_leads_to_the_server(start: Start) -> None:
     jump = start("openssh")
     home = known_hosts().parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import logging
 import os
@@ -33,6 +34,7 @@ from ftppool import (
     Target,
 )
 from ftppool.drivers.sftp_endpoint import endpoint_of, hops_of
+from ftppool.drivers.sftp_stream import Stream
 from tests.conftest import Start
 from tests.support.openssh import OpenSSH, new_key, password_works
 from tests.support.relay import Relay
@@ -503,6 +505,31 @@ def mute(greeting: bytes) -> Iterator[int]:
             thread.join()
             for sock in taken:
                 sock.close()
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"\r\n", b"x", b"please wait\r\n"])
+def test_a_peer_that_talks_on_and_has_no_banner_is_given_up_at_the_limit(piece: bytes) -> None:
+    ours, theirs = socket.socketpair()
+
+    def talk() -> None:
+        stop = time.monotonic() + 20  # then it hangs up, so that nothing waits for ever
+        with theirs, contextlib.suppress(OSError):  # when we close
+            while time.monotonic() < stop:
+                theirs.sendall(piece)
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        said: str | None = ""
+        with contextlib.suppress(TimeoutError):  # nothing but empty lines is silence
+            said = Stream(ours, 1.0).banner(0.5)
+        assert thread.is_alive()  # we have ended it, not the peer
+        assert said is not None
+        assert said == "" if piece.isspace() else said.startswith(piece.decode().strip())
+    finally:
+        ours.close()
+        thread.join()
 
 
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-mute\r\n"])

@@ -13,6 +13,7 @@ from typing import cast
 
 import paramiko
 
+from ftppool.childprocess import kill
 from ftppool.errors import ConfigError
 from ftppool.sshconfig import SSHConfig
 from ftppool.target import Target
@@ -205,7 +206,7 @@ class CommandSocket(socket.socket):
         return f"the ProxyCommand {how}; what it writes to stderr says why" if status else ""
 
     def close(self) -> None:
-        """Close, and end the command."""
+        """Close, and end the command with all that it started."""
         process, self._process = self._process, None
         super().close()
         if process is None:
@@ -213,5 +214,4 @@ class CommandSocket(socket.socket):
         try:
             process.wait(ENDING)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            kill(process)

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import select
 import shlex
 import socket
 import subprocess
@@ -33,7 +34,7 @@ from ftppool import (
     SSHConfig,
     Target,
 )
-from ftppool.drivers.sftp_endpoint import endpoint_of, hops_of
+from ftppool.drivers.sftp_endpoint import CommandSocket, endpoint_of, hops_of
 from ftppool.drivers.sftp_stream import Stream
 from tests.conftest import Start
 from tests.support.openssh import OpenSSH, new_key, password_works
@@ -382,6 +383,25 @@ def test_a_proxy_command_that_fails_is_no_refusal_of_the_server(
             pool.upload(b"x", "file")
         assert e.value.retryable is again
         assert pool.stats().refused == 0
+
+
+def test_of_a_proxy_command_that_does_not_end_no_part_is_left(tmp_path: Path) -> None:
+    # Its last part has this open; it ends with all those that have.
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        command = f"sleep 60 | sh -c 'echo up >&9; sleep 60; true' 9>{fifo}"
+        sock = CommandSocket.start(command, lambda _: None)
+        try:
+            assert select.select([reading], [], [], 20)[0]
+            assert os.read(reading, 100) == b"up\n"
+        finally:
+            sock.close()
+        assert select.select([reading], [], [], 20)[0], "its children live on"
+        assert os.read(reading, 100) == b""
+    finally:
+        os.close(reading)
 
 
 def test_a_jump_host_leads_to_the_server(start: Start) -> None:

@@ -102,14 +102,11 @@ def _endpoint(
             ways.append(f"set User in {config.config_file}")
         *others, last = ways
         raise ConfigError(f"SFTP needs a user name: {', '.join(others)} or {last}.")
-    jump, command = str(found.get("proxyjump", "")), str(found.get("proxycommand", ""))
-    if config.proxy_jump or config.proxy_command or config.socket_factory:
-        jump, command = config.proxy_jump or "", config.proxy_command or ""
+    jump, command = _way(found, config)
     files = cast("list[str]", found.get("identityfile", []))
     keys = config.key_files or tuple(
         path for path in map(os.path.expanduser, files) if os.path.exists(path)
     )
-    jump, command = ("" if way.lower() == "none" else way for way in (jump, command))
     if "%r" in command and _BAD_USER.search(user):
         raise ConfigError(
             "The ProxyCommand is to be filled with a user name (%r) that begins with '-' or holds a"
@@ -120,6 +117,18 @@ def _endpoint(
     jump = _fill(jump, fill)
     command = _fill(command, {letter: shlex.quote(value) for letter, value in fill.items()})
     return Endpoint(name, port, user, keys, jump, command)
+
+
+def _way(found: paramiko.SSHConfigDict, config: SSHConfig) -> tuple[str, str]:
+    """Return the hosts to jump over and the proxy command, of which one at least is ""."""
+    if config.proxy_jump or config.proxy_command or config.socket_factory:
+        ways = {"proxyjump": config.proxy_jump or "", "proxycommand": config.proxy_command or ""}
+    else:
+        # In the order of the file: its first word on this counts, be it "none".
+        first = next((key for key in found if key in ("proxyjump", "proxycommand")), "")
+        ways = {first: str(found.get(first, ""))}  # paramiko makes None of some "none"
+    jump, command = ways.get("proxyjump", ""), ways.get("proxycommand", "")
+    return "" if jump.lower() == "none" else jump, "" if command.lower() == "none" else command
 
 
 class _Configuration(paramiko.SSHConfig):

@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -383,6 +384,37 @@ def test_a_proxy_command_that_fails_is_no_refusal_of_the_server(
             pool.upload(b"x", "file")
         assert e.value.retryable is again
         assert pool.stats().refused == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "way"),
+    [
+        ("ProxyCommand none", "ProxyJump gate", ("", "")),
+        ("ProxyJump none", "ProxyCommand tool", ("", "")),
+        ("ProxyCommand tool", "ProxyJump gate", ("", "tool")),
+        ("ProxyJump gate", "ProxyCommand tool", ("gate", "")),
+        ("ProxyJump gate", "ProxyJump none", ("gate", "")),
+        ("User bob", "ProxyJump gate", ("gate", "")),
+    ],
+)
+def test_of_proxy_command_and_proxy_jump_the_first_one_named_wins(
+    tmp_path: Path, first: str, second: str, way: tuple[str, str]
+) -> None:
+    file = tmp_path / "config"
+    for text in (f"Host inner\n {first}\nHost *\n {second}\n", f"Host *\n {first}\n {second}\n"):
+        file.write_text(text)
+        endpoint = endpoint_of(Target.parse("sftp://a@inner"), SSHConfig(config_file=file))
+        assert (endpoint.jump, endpoint.command) == way
+        if shutil.which("ssh"):  # the oracle, where its client is there: what it makes of that file
+            assert openssh_says(file, "inner", "proxyjump", "proxycommand") == way
+
+
+def openssh_says(file: Path, host: str, *keys: str) -> tuple[str, ...]:
+    shown = subprocess.run(
+        ["ssh", "-G", "-F", file, host], check=True, capture_output=True, text=True
+    ).stdout
+    values = dict(line.split(" ", 1) for line in shown.splitlines() if " " in line)
+    return tuple(values.get(key, "") for key in keys)
 
 
 def test_of_a_proxy_command_that_does_not_end_no_part_is_left(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Score:
         why: What has stopped the batch first.
         bell: Rung whenever the caller's thread has something to look at.
         stopped: True once no more files are taken.
-        cancel: Ends the waiting of workers when the batch stops.
+        cancel: Ends the waiting of workers when the batch stops, or nothing is left to do.
     """
 
     def __init__(

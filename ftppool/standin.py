@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import sys
+import time
 import weakref
 from dataclasses import dataclass
 from ftplib import Error, error_temp
@@ -197,13 +198,19 @@ class FTP(ftplib.FTP):
         """
         control.leave()
         control.sock.settimeout(GOODBYE)
-        with contextlib.suppress(TimeoutError):
-            while control.outstanding:
-                self.getmultiline()
-        self.putcmd("QUIT")
-        while (reply := self.getmultiline())[:3] != "221":
-            pass
-        return reply
+        reader = control.reader
+        try:
+            reader.until = time.monotonic() + GOODBYE
+            with contextlib.suppress(TimeoutError):
+                while control.outstanding:
+                    self.getmultiline()
+            self.putcmd("QUIT")
+            reader.until = time.monotonic() + GOODBYE  # what was late may have taken all of it
+            while (reply := self.getmultiline())[:3] != "221":
+                pass
+            return reply
+        finally:
+            reader.until = None
 
     @override
     def close(self) -> None:

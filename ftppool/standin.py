@@ -11,7 +11,7 @@ import ssl
 import sys
 import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ftplib import Error, error_temp
 from typing import Any, cast
 
@@ -81,8 +81,8 @@ def configure(
 @dataclass(frozen=True, slots=True)
 class _Login:
     user: str
-    passwd: str
-    acct: str
+    passwd: str = field(repr=False)
+    acct: str = field(repr=False)
     secured: bool
     protected: bool
 

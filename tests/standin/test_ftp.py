@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ftppool import FTPPool, ftplib
-from ftppool.standin import GOODBYE, TIMEOUT
+from ftppool.standin import GOODBYE, TIMEOUT, _Login
 from tests.conftest import Start
 from tests.limits.running import programs, wait_until
 from tests.support.servers import KINDS, Server
@@ -455,6 +455,13 @@ def test_a_refused_login_is_over_for_the_object(start: Start) -> None:
         with pytest.raises(ftplib.error_temp):
             ftp.pwd()
         ftp.quit()
+
+
+def test_a_login_that_is_kept_for_later_shows_no_password() -> None:
+    login = _Login("user", "pass-word", "acc-ount", secured=False, protected=False)
+    assert "'user'" in repr(login)
+    assert "pass-word" not in repr(login)
+    assert "acc-ount" not in repr(login)
 
 
 def test_a_wrong_password_is_tried_once(start: Start) -> None:

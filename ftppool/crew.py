@@ -147,7 +147,7 @@ class Crew:
                     self._settle(worker)
                     worker.session.give_back()  # another process waits: it ends here
                 if not worker.session.has_session and self.backlog.ready():
-                    worker.session.borrow()  # first, or the file would wait with the worker
+                    self._borrow(worker)  # first, or the file would wait with the worker
                 item = self.backlog.take(big_first=worker.number == 0)
                 if item is not None:
                     self._do(worker, item)
@@ -171,6 +171,14 @@ class Crew:
             self._score.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
         finally:
             self._leave(worker)
+
+    def _borrow(self, worker: _Worker) -> None:
+        try:
+            worker.session.borrow()
+        except NoSession as none:
+            # Others may have done meanwhile what it was for: then it was in vain, and no harm.
+            if len(self.backlog) or not none.why.retryable:
+                raise
 
     def _leave(self, worker: _Worker) -> None:
         try:

@@ -73,7 +73,7 @@ class Score:
         why: What has stopped the batch first.
         bell: Rung whenever the caller's thread has something to look at.
         stopped: True once no more files are taken.
-        cancel: Ends the waiting of workers when the batch stops.
+        cancel: Ends the waiting of workers when the batch stops, or nothing is left to do.
     """
 
     def __init__(
@@ -211,6 +211,9 @@ class Score:
                 self._note(task, outcome)
             except TransferError as error:
                 self.give_up(error)
+            except BaseException as error:  # noqa: BLE001 - what has arrived has its outcome still
+                words = f"the journal could not be written: {type(error).__name__} {error}"
+                self.give_up(TransferError(words.rstrip(), phase="journal"))
 
     def _complain(self, item: Item, failure: FTPPoolError) -> None:
         if isinstance(item, EmptyDirectory):

@@ -385,12 +385,13 @@ class Batch:
     def _call_back(self, on_arrived: Callable[[Outcome], object], outcome: Outcome) -> None:
         try:
             on_arrived(outcome)
-        except Exception:
+        except Exception as error:
             if not self._ending:
                 raise
             # The batch ends because of an error already, perhaps this one.
-            log.exception(
-                "ftppool: the callback failed for %s", outcome.remote,
+            log.error(
+                "ftppool: the callback failed for %s: %s: %s",
+                outcome.remote, type(error).__name__, error,
                 pool=self._pool.name, remote=outcome.remote,
             )  # fmt: skip
             return

@@ -253,7 +253,8 @@ class Inputs:
         if linked and entry.path not in self._warned:
             self._warned.add(entry.path)
             log.warning(
-                "ftppool: linked directory %r is not followed; list it in files", entry.path
+                "ftppool: linked directory %r is not followed; name it as a source of its own",
+                entry.path,
             )
         return linked
 

@@ -55,8 +55,8 @@ class Outcome:
         sent: Bytes that went over the wire, all attempts together, whichever way.
         attempts: How often the transfer was begun.
         elapsed: Seconds from the first attempt's start to the end.
-        verified: True if the server proved the size (or hash), None if it can prove nothing or
-            was not asked, False if the proof failed.
+        verified: True if the server proved the size (or hash) of what has its name now, None if
+            it did not, could not or was not asked to.
         error: Why it failed, or what stopped the batch before its turn; None if it arrived or was
             interrupted by Ctrl-C.
         left_behind: A part file of ours that is still on the server, or None.

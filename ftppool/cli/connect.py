@@ -136,7 +136,7 @@ def with_password(options: Options, place: Place) -> Target:
     if not place.named and target.scheme != "sftp":
         raise ConfigError(
             f"{source.words} is set, but the URL names no user: write {target.scheme}://"
-            "user@host/directory, or unset the variable for anonymous FTP."
+            "user@host/directory, or leave it out for anonymous FTP."
         )
     return dataclasses.replace(target, password=source.read())
 

@@ -77,6 +77,7 @@ def _write(options: Options, code: Exit, content: Mapping[str, object]) -> Exit:
         reportfile.write(options.report, {**content, **about})
     except OSError as error:
         words = one_line(f"the report {options.report} cannot be written: {error.strerror}")
+        words += "" if code else " (every file has arrived)"
         as_json = getattr(options, "log_format", "text") == "json"
         Screen(sys.stderr, lenient=True).line(line_of("error", words, json=as_json))
         return code or Exit.FAILED

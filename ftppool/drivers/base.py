@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, Protocol, Self, runtime_checkable
 
+from ftppool.errors import RemoteRejected
 from ftppool.refusals import Reply
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Withdrawn",
     "break_off",
     "drop",
+    "explain",
     "reset",
     "shut_down",
     "tune",
@@ -361,3 +363,9 @@ def tune(sock: socket.socket) -> None:
     for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+
+
+def explain(error: RemoteRejected, words: str) -> None:
+    """Say behind the server's words what can be done."""
+    said = str(error.args[0]).rstrip(". ")  # most servers end their sentence with a full stop
+    error.args = (f"{said}; {words}", *error.args[1:])

@@ -90,11 +90,19 @@ class FTPExtras(ABC):
         self, path: str, source: BinaryIO, on_bytes: Callable[[int], None], offset: int
     ) -> int:
         """REST and STOR; APPE where the server does not have that for uploads."""
+        taken = 0
+
+        def count(sent: int) -> None:
+            nonlocal taken
+            taken = sent
+            on_bytes(sent)
+
         try:
-            return offset + self._put(f"STOR {path}", path, source, on_bytes, offset)
+            return offset + self._put(f"STOR {path}", path, source, count, offset)
         except RemoteRejected as error:
-            if error.retryable or error.stops_batch or source.tell() != offset:
-                raise
+            if error.retryable or error.stops_batch or taken:
+                raise  # it may have stored some of it: APPE would put the rest behind that
+        source.seek(offset)
         self._ftp._held().restarting = False
         return offset + self._put(f"APPE {path}", path, source, on_bytes)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ftppool.bucket import Bucket
-from ftppool.drivers.base import Entry, reset
+from ftppool.drivers.base import Entry, explain, reset
 from ftppool.drivers.data import Flow
 from ftppool.drivers.ftp_chain import NO_SUCH_COMMAND, SLOWEST_COMMIT, Chain
 from ftppool.drivers.ftp_extras import FTPExtras, parse_time
@@ -138,6 +138,7 @@ class FTPFiles(FTPExtras):
                     reply = self._ftp.voidcmd(f"MLST {path}")
             except RemoteRejected as error:
                 if str(error.code) not in NO_SUCH_COMMAND:
+                    _tell_absence(error)
                     raise
                 control.known.mlst = False
             else:
@@ -145,7 +146,10 @@ class FTPFiles(FTPExtras):
         try:
             size = self.size(path)
         except RemoteRejected as error:
-            if error.retryable or not self.is_directory(path):
+            if error.retryable:
+                raise
+            if not self.is_directory(path):
+                _tell_absence(error)
                 raise
             return Entry(posixpath.basename(path), "dir")
         return Entry(posixpath.basename(path), "file", size, self._modified(path))
@@ -350,6 +354,12 @@ class FTPFiles(FTPExtras):
         if isinstance(rejected, TransferError):
             rejected.stops_batch = verdict.stops_batch
         return rejected
+
+
+def _tell_absence(error: RemoteRejected) -> None:
+    """Say what servers mean by words such as "Could not get file size"."""
+    if error.code == 550 and "no such file" not in str(error.reply).lower():
+        explain(error, "there is no such file, or this user may not see it")
 
 
 def _parse_mlst(reply: str, path: str) -> Entry:

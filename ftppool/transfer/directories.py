@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 
-from ftppool.drivers.base import FileOps
+from ftppool.drivers.base import FileOps, explain
 from ftppool.errors import RemoteRejected
-from ftppool.transfer.replace import exists, explain
+from ftppool.transfer.replace import exists
 
 __all__ = ["Directories", "MakeDirectory"]
 

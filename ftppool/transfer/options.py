@@ -7,12 +7,9 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ftppool.errors import ConfigError
 from ftppool.transfer.directories import Directories
-from ftppool.transfer.parts import PART_NAME, check_part_name, new_token
+from ftppool.transfer.parts import PART_NAME, check_part_name
 
-__all__ = ["Conflict", "Shared", "UploadOptions", "Verify", "token_for"]
-
-LONG_NAME = 50
-"""Characters from which a name may have to be shortened for its part."""
+__all__ = ["Conflict", "Shared", "UploadOptions", "Verify"]
 
 Conflict = Literal["overwrite", "skip", "skip_same", "fail"]
 Verify = Literal["size", "hash", "none"]
@@ -65,7 +62,6 @@ class Shared:
         dotless: True if names with a leading dot are refused.
         sizeless: True if there is no SIZE.
         tells_sizes: True once SIZE has told one: what it does not know then is not there.
-        token: Tells the parts of this run from all others.
     """
 
     dotless: bool = False
@@ -74,10 +70,3 @@ class Shared:
 
     def __init__(self, directories: Directories) -> None:
         self.directories: Directories = directories
-        self.token: str = new_token()
-
-
-def token_for(remote: str, shared: Shared) -> str:
-    """One token does for a whole run, except for long names: shortened, they may be alike."""
-    long = len(remote) - remote.rfind("/") > LONG_NAME
-    return new_token() if long else shared.token

@@ -8,15 +8,9 @@ from collections.abc import Callable
 from ftppool.drivers.base import FileOps
 from ftppool.errors import RemoteRejected
 
-__all__ = ["OLD_NAME", "come_back", "exists", "explain", "put_back", "remove", "replace"]
+__all__ = ["OLD_NAME", "come_back", "exists", "put_back", "remove", "replace"]
 
 OLD_NAME = "{name}.{token}.old"
-
-
-def explain(error: RemoteRejected, words: str) -> None:
-    """Say behind the server's words what can be done."""
-    said = str(error.args[0]).rstrip(". ")  # most servers end their sentence with a full stop
-    error.args = (f"{said}; {words}", *error.args[1:])
 
 
 def exists(files: FileOps, path: str, *, unsure: bool = False) -> bool:

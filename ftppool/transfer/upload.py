@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, BinaryIO, cast
 
-from ftppool.drivers.base import Dates, DatesOnClose, Digests, FileOps, Resumes
+from ftppool.drivers.base import Dates, DatesOnClose, Digests, FileOps, Resumes, explain
 from ftppool.errors import (
     ConfigError,
     ConnectionLost,
@@ -19,10 +19,10 @@ from ftppool.errors import (
 )
 from ftppool.logs import log
 from ftppool.sources import described
-from ftppool.transfer.options import Shared, UploadOptions, token_for
-from ftppool.transfer.parts import part_path
+from ftppool.transfer.options import Shared, UploadOptions
+from ftppool.transfer.parts import new_token, part_path
 from ftppool.transfer.proof import Hashed, is_gone, is_same, read_past, seekable, size_of
-from ftppool.transfer.replace import OLD_NAME, come_back, exists, explain, put_back, replace
+from ftppool.transfer.replace import OLD_NAME, come_back, exists, put_back, replace
 
 __all__ = ["REFUSED_NAME", "Upload"]
 
@@ -39,10 +39,8 @@ class Upload:
 
     Args:
         repeatable: False if the source may have other bytes each time it is opened.
-        token: Names the part; None for one of this run.
+        token: Tells its part from others, one that a journal knows; None for a new one.
         known_part: True if a part of this token was begun by an earlier run, to be resumed.
-
-    ``token`` tells its part from others; a journal hands out one that it knows.
 
     Attributes:
         sent: Bytes sent in all attempts together.
@@ -95,7 +93,8 @@ class Upload:
         self._distrusted = False
         self._unsized = False
         self._seen: int | None = None
-        self._token = token or token_for(remote, shared)
+        self._went_on_at = 0
+        self._token = token or new_token()
         self.part: str = self._new_part()
         if known_part:
             self.left_behind = self.part
@@ -124,6 +123,8 @@ class Upload:
         if self.options.atomic:
             self._take_name(files)
         self.left_behind = None
+        if self._went_on_at:
+            self.notes.append(f"went on at byte {self._went_on_at} of a part that was there")
 
     # -- parts of an attempt, also for the chain ---------------------------------------------------
 
@@ -176,6 +177,7 @@ class Upload:
     def distrust(self) -> None:
         """The server has something else than what was sent: nothing of it is used again."""
         self._distrusted = True
+        self.verified = None
         self.stored = False
         self.size = None
 
@@ -325,6 +327,9 @@ class Upload:
         except RemoteRejected as error:
             if not self._name_refused(error):
                 raise
+            if not self.options.makedirs and directory and not files.is_directory(directory):
+                explain(error, "its directory is not there, and none is to be made")
+                raise
             self._send_again(files, directory if missing else None, error)
         self.shared.directories.note(directory)
 
@@ -352,7 +357,7 @@ class Upload:
 
     def _send(self, files: FileOps) -> None:
         before = self.sent
-        self.size = None
+        self.size, self._went_on_at = None, 0
         source = self._hashed(files, self.open_source())
         self.left_behind = self.part
         try:
@@ -388,7 +393,7 @@ class Upload:
                     raise
                 source.seek(0)  # the server does not go on with files: from the beginning
             else:
-                self.notes.append(f"went on at byte {offset} of a part that was there")
+                self._went_on_at = offset
                 return size
         return files.store(self.part, source, self.counter())
 

@@ -91,7 +91,8 @@ def test_options_reach_the_pool(ftp: Server, tmp_path: Path) -> None:
     words = one_complaint(put(ftp, files / "0000.txt", "--on-conflict", "fail"), 1)
     assert "0000.txt: a file of this name exists" in words
     words = one_complaint(put(ftp, files / "0000.txt", "--no-makedirs", directory="no"), 1)
-    assert "550" in words
+    assert "no/0000.txt: 550" in words or "no/0000.txt: 553" in words
+    assert "its directory is not there, and none is to be made" in words
 
 
 def test_a_password_in_the_url_works_and_is_shown_nowhere(ftp: Server, tmp_path: Path) -> None:

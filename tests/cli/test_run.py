@@ -148,6 +148,25 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_sent(
     assert ftp.wait_idle().connects == 0
 
 
+def test_a_report_that_cannot_be_written_in_the_end_fails_the_run_but_no_file(
+    ftp: Server, tmp_path: Path
+) -> None:
+    source, folder = tmp_path / "big", tmp_path / "reports"
+    source.write_bytes(bytes(600_000))
+    folder.mkdir()
+    report = folder / "report.json"
+    slow = ("--rate-limit", "300k")
+    process = begin("put", *slow, "--report", report, source, url(ftp), env=secret(ftp))
+    try:
+        wait_for_files(ftp.home, 1)
+        folder.rmdir()
+    finally:
+        ran = end(process)
+    words = one_complaint(ran, 1)
+    assert f"the report {report} cannot be written: No such file or directory" in words
+    assert "(every file has arrived)" in words
+
+
 def test_a_report_takes_the_place_of_nothing_but_a_plain_file(ftp: Server, tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")  # as /dev/null would be for root
     (link := tmp_path / "stdout").symlink_to("elsewhere")

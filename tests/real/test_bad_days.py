@@ -98,6 +98,48 @@ def test_a_source_that_may_be_another_each_time_is_not_gone_on_with() -> None:
     assert it.files == {"/f": b"B" * 300_000}
 
 
+@pytest.mark.parametrize("verify", ["size", "none"])
+def test_nothing_is_put_behind_what_a_refused_transfer_has_left(
+    verify: Literal["size", "none"], tmp_path: Path
+) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(os.urandom(1_000_000))
+    refused: list[str] = []
+
+    # A server that finds out late that it takes no file from its middle, as one with a quota may.
+    def trick(visit: Visit, verb: str, argument: str) -> str | None:
+        if verb == "226" and not refused and len(visit.server.files[argument]) == 300_000:
+            return HANG_UP
+        if verb == "REST":
+            refused.append(argument)
+        if verb == "226" and refused and len(refused) == 1:
+            refused.append("told")
+            return "550 Not from the middle."
+        return None
+
+    with Tricky(trick, keep=lambda sent: sent if refused else sent[:300_000]) as server:
+        report = send(server, [source], resume=True, verify=verify)
+    assert refused == ["300000", "told"]
+    assert report.ok
+    assert not report.outcomes[0].notes
+    assert not any(command.startswith("APPE") for command in server.commands)
+    assert server.files == {"/f": source.read_bytes()}
+
+
+def test_a_file_whose_digest_is_wrong_is_not_called_verified() -> None:
+    # A disk that keeps the length and loses the bytes.
+    answers = {
+        "FEAT": "211-features\r\n HASH SHA-256*\r\n211 end",
+        "HASH": f"213 SHA-256 0-4 {'ab' * 32} f",
+    }
+    with Tricky(lambda _visit, verb, _argument: answers.get(verb)) as server:
+        report = send(server, [(b"data", "f")], verify="hash")
+    [failed] = report.failed
+    assert "digest" in str(failed.error)
+    assert failed.verified is None
+    assert server.files == {}
+
+
 # -- sources ---------------------------------------------------------------------------------------
 
 
@@ -112,6 +154,15 @@ def test_a_file_whose_size_the_system_does_not_know_is_read_to_its_end(
 
 
 # -- names -----------------------------------------------------------------------------------------
+
+
+def test_two_names_of_one_file_never_share_a_part() -> None:
+    # As with a link of the server from one directory to the other, or where capitals do not count.
+    with Tricky() as server:
+        report = send(server, [(b"a", "2024/x"), (b"b", "latest/x"), (b"c", "latest/X")])
+    sent = [said.rpartition("/")[2] for said in server.commands if said.startswith("STOR ")]
+    assert report.ok
+    assert len({part.lower() for part in sent}) == len(sent) == 3
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])

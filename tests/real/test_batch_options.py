@@ -169,7 +169,9 @@ def test_each_uploaded_file_is_told_once_in_the_caller_s_thread(server: Server) 
     assert {thread for _, thread in told} == {threading.get_ident()}
 
 
-def test_an_error_of_the_callback_ends_the_batch_with_its_report(server: Server) -> None:
+def test_an_error_of_the_callback_ends_the_batch_with_its_report(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     def archive(_outcome: Outcome) -> None:
         raise OSError("archive is full")
 
@@ -179,6 +181,9 @@ def test_an_error_of_the_callback_ends_the_batch_with_its_report(server: Server)
     report = caught.value.report  # type: ignore[attr-defined]  # set at run time
     assert 1 <= len(report.uploaded) < 3000
     assert len(names(server)) == len(report.uploaded)
+    again = [one for one in caplog.records if one.levelname == "ERROR"]  # for the files behind it
+    assert all("failed for f" in one.message and "OSError" in one.message for one in again)
+    assert not any(one.exc_info for one in again)
 
 
 def test_a_deadline_stops_the_batch_and_says_so(server: Server) -> None:

@@ -275,6 +275,7 @@ def test_what_is_not_there_fails_alone(server: Server, tmp_path: Path) -> None:
         Status.FAILED, Status.DOWNLOADED, Status.FAILED, Status.FAILED,
     ]  # fmt: skip
     assert isinstance(outcomes[0].error, RemoteRejected)
+    assert "no such file" in str(outcomes[0].error).lower()
     assert isinstance(outcomes[3].error, ConfigError)
     assert "good" in tree_of(tmp_path / "here")
 

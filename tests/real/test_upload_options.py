@@ -103,8 +103,9 @@ def test_a_transfer_that_broke_off_goes_on_where_the_server_proves_it_ended(
     assert outcome.attempts == 2
     assert outcome.size == 3_000_000
     assert outcome.verified
-    if "the server has 2000000" in failure:
+    if "bytes were sent, the server has" in failure:
         # pyftpdlib may take the reset for the end and say 226: what is missing need not be the end.
+        # The reset takes with it what it has not read yet.
         assert kind == "pyftpdlib"
         assert outcome.notes == ()
     elif not refuses and kind != "openssh":

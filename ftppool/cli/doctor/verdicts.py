@@ -18,7 +18,7 @@ from ftppool.screen import amount
 __all__ = ["MANY", "NEARLY", "judge", "system_files"]
 
 MANY = 3
-"""Connections of one program to one server that are worth a word: hosters allow 2 to 5."""
+"""Connections of one program to one server that are worth a word: many hosters allow 3."""
 NEARLY = 0.8
 """Part of the descriptors from which on they count as nearly used up."""
 CHURN = 20
@@ -66,7 +66,7 @@ def _of_usage(usage: Usage, cap: int | None) -> Iterator[Finding]:
             code="many",
             weight=Weight.PROBLEM,
             text=f"{usage.name} holds {amount(loose, 'connection')} to {usage.server}{allowed};"
-            " hosting providers allow 2 to 5",
+            " hosting providers often allow 3 to 10",
             fix=(*advice.close_them()[:3], *advice.reuse(cap or 2)),
             pid=usage.pid,
             count=loose,

@@ -337,7 +337,7 @@ def test_a_signal_ends_a_run_whose_json_is_stuck_in_a_full_pipe(
     assert census.quits == census.sessions == census.connects
     content = read(report)
     assert content["exit_code"] == code
-    assert content["counts"]["uploaded"] >= 49
+    assert content["counts"]["uploaded"] >= (50 if all_sent else 40)  # some were parts still
 
 
 def test_json_that_finds_no_room_fails_the_run(ftp: Server, tmp_path: Path) -> None:

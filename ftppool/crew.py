@@ -18,6 +18,7 @@ from ftppool.report import Status
 from ftppool.score import Score
 from ftppool.transfer.chain import OneAtATime, overlap
 from ftppool.transfer.upload import Upload
+from ftppool.words import in_words
 from ftppool.workers import launch
 
 __all__ = ["Begin", "Crew", "perhaps_left"]
@@ -168,7 +169,7 @@ class Crew:
         except NoSession as none:
             self._score.give_up(none.why)
         except BaseException as error:  # noqa: BLE001 - a worker must not die unheard
-            self._score.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
+            self._score.give_up(TransferError(f"a worker ended: {in_words(error)}"))
         finally:
             self._leave(worker)
 

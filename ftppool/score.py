@@ -92,7 +92,7 @@ class Score:
         self._max_failures = max_failures
         self._note = note
         self._kinds: dict[type[FTPPoolError], FTPPoolError] = {}
-        self._failed: list[int] = []
+        self._failed: list[bool] = []  # for each failed file: may that pass?
 
     def stop(self) -> None:
         """Let no more files be taken, and end all waiting of workers."""
@@ -194,13 +194,15 @@ class Score:
         """Hand an item over to the caller's thread; too many failures end the batch."""
         self.done.append((item, outcome, time.time()))
         if outcome is not None and outcome.status is Status.FAILED:
-            self._failed.append(1)  # one step, where `+= 1` of two threads could be lost
+            # One step, where `+= 1` of two threads could be lost.
+            self._failed.append(outcome.error is not None and outcome.error.retryable)
             limit = self._max_failures
             if limit is not None and len(self._failed) >= limit and not self.stopped:
                 self.give_up(
                     TransferError(
                         f"{limit} files have failed (max_failures): the last was {item.remote}",
                         phase="batch",
+                        retryable=all(self._failed),
                     )
                 )
 

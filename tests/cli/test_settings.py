@@ -161,6 +161,8 @@ def test_a_word_that_is_no_url_is_answered_with_what_was_meant(config: Path) -> 
         (("put", "x", "partner/in/box"), "write partner:in/box, with a colon"),
         (("get", "partner/a.csv", "."), "write partner:a.csv, with a colon"),
         (("ls", "elsewhere/x"), "The target has no scheme: write ftp://elsewhere/x"),
+        (("get", "ftp://h/x", "/y", "out"), "ftppool: SRC 2: The target has no scheme: write "),
+        (("get", "/y", "out"), "ftppool: SRC: The target has no scheme: write "),
         (("get", "in/1.csv", "."), "'in/1.csv' is on no server: write ftp://user@host/in/1.csv or"
          " profile:in/1.csv (or ftp://in/1.csv, if 'in' is the server)"),
         (("get", "u:secret-42@h/1.csv", "."), "write ftp://user@host/directory"),

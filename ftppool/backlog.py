@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -123,10 +124,15 @@ class Backlog:
         with self._lock:
             return max(0.0, self._later[0][0] - time.monotonic()) if self._later else None
 
-    def drop_fresh(self) -> None:
-        """Forget what nobody has begun."""
-        self._small.clear()
-        self._big.clear()
+    def drop_fresh(self) -> int:
+        """Forget what nobody has begun, while workers go on taking; how many that was."""
+        dropped = 0
+        for take in (self._small.popleft, self._big.popitem):
+            with contextlib.suppress(IndexError, KeyError):
+                while True:
+                    take()
+                    dropped += 1
+        return dropped
 
     def take_begun(self) -> Task | None:
         """Give a task that waits, whether its time has come or not."""

@@ -144,7 +144,7 @@ class Batch:
         while True:
             try:
                 if isinstance(error, Exception):
-                    self._crew.backlog.drop_fresh()
+                    self._open -= self._crew.backlog.drop_fresh()
                     self._crew.end_input()
                     self._finish()
                 self._halt()
@@ -268,9 +268,9 @@ class Batch:
                     retryable=True,
                 )
                 return
-            self._open += len(held)
             fresh = bool(self._moved)  # what they tell of is then new, though they are not
             for job in held:
+                self._open += 1
                 if fresh or not self._known(job):
                     self._put(job)
         self._finish_open()
@@ -320,6 +320,10 @@ class Batch:
     def _finish(self) -> None:
         """Wait until all is done, or until the batch is given up: then `_halt` bounds the rest."""
         while self._crew.working and not self._score.stopped:
+            if not self._open:
+                # All have their outcomes, so nothing comes back to the backlog any more. Who waits
+                # for a session waits in vain, perhaps for as long as the server refuses.
+                self._score.cancel.cancel()
             self._wait()
         self._collect()
 

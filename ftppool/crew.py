@@ -18,6 +18,7 @@ from ftppool.report import Status
 from ftppool.score import Score
 from ftppool.transfer.chain import OneAtATime, overlap
 from ftppool.transfer.upload import Upload
+from ftppool.words import in_words
 from ftppool.workers import launch
 
 __all__ = ["Begin", "Crew", "perhaps_left"]
@@ -147,7 +148,7 @@ class Crew:
                     self._settle(worker)
                     worker.session.give_back()  # another process waits: it ends here
                 if not worker.session.has_session and self.backlog.ready():
-                    worker.session.borrow()  # first, or the file would wait with the worker
+                    self._borrow(worker)  # first, or the file would wait with the worker
                 item = self.backlog.take(big_first=worker.number == 0)
                 if item is not None:
                     self._do(worker, item)
@@ -168,9 +169,17 @@ class Crew:
         except NoSession as none:
             self._score.give_up(none.why)
         except BaseException as error:  # noqa: BLE001 - a worker must not die unheard
-            self._score.give_up(TransferError(f"a worker ended by {type(error).__name__}: {error}"))
+            self._score.give_up(TransferError(f"a worker ended: {in_words(error)}"))
         finally:
             self._leave(worker)
+
+    def _borrow(self, worker: _Worker) -> None:
+        try:
+            worker.session.borrow()
+        except NoSession as none:
+            # Others may have done meanwhile what it was for: then it was in vain, and no harm.
+            if len(self.backlog) or not none.why.retryable:
+                raise
 
     def _leave(self, worker: _Worker) -> None:
         try:

@@ -13,11 +13,18 @@ import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 
+from ftppool import hooks
 from ftppool.errors import ConfigError, TransferError
 from ftppool.inputs import Job
 from ftppool.transfer.leftover import LeftOver
 from ftppool.transfer.parts import new_token
+
+try:
+    import ctypes
+except ImportError:  # a Python that was built without libffi
+    ctypes = None  # type: ignore[assignment]
 
 __all__ = ["Journal"]
 
@@ -68,6 +75,7 @@ class Journal:
         self._db: sqlite3.Connection | None = None
         try:
             _create(self._path)
+            _journals.add(self)
             self._db = sqlite3.connect(
                 self._path, timeout=0, isolation_level=None, check_same_thread=False
             )
@@ -226,6 +234,29 @@ class Journal:
             known = _ADVICE.get(_code(error))
             advice = known or f"cannot be used: {error}"
         return f"journal {self._path!r} {advice}"
+
+
+_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+_parents: list[sqlite3.Connection] = []
+
+
+def _after_fork() -> None:
+    """Take the parent's journals from a forked child.
+
+    SQLite takes the child for their owner: closed there, a journal would lose its ``-wal``, in
+    which the parent still writes. A connection that is forgotten is closed as well, and at the end
+    of the interpreter that is every one without a reference too many.
+    """
+    for journal in list(_journals):
+        journal._lock = threading.Lock()  # a worker may have had it
+        db, journal._db = journal._db, None
+        if db is not None:
+            _parents.append(db)
+            if ctypes is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+
+
+hooks.in_child(_after_fork)
 
 
 def _code(error: Exception) -> int:

@@ -22,6 +22,7 @@ from ftppool.refusals import Kind, Phase, Reply, Scope, Verdict, classify
 from ftppool.retry import open_delay
 from ftppool.slots import Slot, State
 from ftppool.turns import Turns
+from ftppool.words import in_words
 
 __all__ = ["LOGIN", "SILENCE", "Opener"]
 
@@ -246,7 +247,7 @@ class Opener:
             return
         failure = error
         if not isinstance(failure, FTPPoolError):
-            words = f"no session to {self._address}: {type(error).__name__}: {error}"
+            words = f"no session to {self._address}: {in_words(error)}"
             failure = ConfigError(words, phase="connect", address=self._address)
             failure.__cause__ = error
         self.board.ledger.open_failed(

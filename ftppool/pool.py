@@ -609,7 +609,7 @@ class FTPPool:
             files,
             remote_dir,
             options,
-            workers=self._max_per_ip * self._means_of_opening().driver.places,
+            workers=self._most_places(),
             target=self._target.url,
         )
 
@@ -628,9 +628,13 @@ class FTPPool:
             remote_paths,
             local_dir,
             options,
-            workers=self._max_per_ip,
+            workers=self._most_places(),
             single=single,
         )
+
+    def _most_places(self) -> int:
+        """How many files can be under way at a time."""
+        return self._max_per_ip * self._means_of_opening().driver.places
 
 
 class _Stay(NamedTuple):

@@ -73,7 +73,7 @@ class Score:
         why: What has stopped the batch first.
         bell: Rung whenever the caller's thread has something to look at.
         stopped: True once no more files are taken.
-        cancel: Ends the waiting of workers when the batch stops.
+        cancel: Ends the waiting of workers when the batch stops, or nothing is left to do.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Score:
         self._max_failures = max_failures
         self._note = note
         self._kinds: dict[type[FTPPoolError], FTPPoolError] = {}
-        self._failed: list[int] = []
+        self._failed: list[bool] = []  # for each failed file: may that pass?
 
     def stop(self) -> None:
         """Let no more files be taken, and end all waiting of workers."""
@@ -194,13 +194,15 @@ class Score:
         """Hand an item over to the caller's thread; too many failures end the batch."""
         self.done.append((item, outcome, time.time()))
         if outcome is not None and outcome.status is Status.FAILED:
-            self._failed.append(1)  # one step, where `+= 1` of two threads could be lost
+            # One step, where `+= 1` of two threads could be lost.
+            self._failed.append(outcome.error is not None and outcome.error.retryable)
             limit = self._max_failures
             if limit is not None and len(self._failed) >= limit and not self.stopped:
                 self.give_up(
                     TransferError(
                         f"{limit} files have failed (max_failures): the last was {item.remote}",
                         phase="batch",
+                        retryable=all(self._failed),
                     )
                 )
 
@@ -211,6 +213,9 @@ class Score:
                 self._note(task, outcome)
             except TransferError as error:
                 self.give_up(error)
+            except BaseException as error:  # noqa: BLE001 - what has arrived has its outcome still
+                words = f"the journal could not be written: {type(error).__name__} {error}"
+                self.give_up(TransferError(words.rstrip(), phase="journal"))
 
     def _complain(self, item: Item, failure: FTPPoolError) -> None:
         if isinstance(item, EmptyDirectory):

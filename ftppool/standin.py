@@ -9,8 +9,9 @@ import os
 import socket
 import ssl
 import sys
+import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ftplib import Error, error_temp
 from typing import Any, cast
 
@@ -80,8 +81,8 @@ def configure(
 @dataclass(frozen=True, slots=True)
 class _Login:
     user: str
-    passwd: str
-    acct: str
+    passwd: str = field(repr=False)
+    acct: str = field(repr=False)
     secured: bool
     protected: bool
 
@@ -197,13 +198,19 @@ class FTP(ftplib.FTP):
         """
         control.leave()
         control.sock.settimeout(GOODBYE)
-        with contextlib.suppress(TimeoutError):
-            while control.outstanding:
-                self.getmultiline()
-        self.putcmd("QUIT")
-        while (reply := self.getmultiline())[:3] != "221":
-            pass
-        return reply
+        reader = control.reader
+        try:
+            reader.until = time.monotonic() + GOODBYE
+            with contextlib.suppress(TimeoutError):
+                while control.outstanding:
+                    self.getmultiline()
+            self.putcmd("QUIT")
+            reader.until = time.monotonic() + GOODBYE  # what was late may have taken all of it
+            while (reply := self.getmultiline())[:3] != "221":
+                pass
+            return reply
+        finally:
+            reader.until = None
 
     @override
     def close(self) -> None:

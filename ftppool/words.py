@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection
 
-__all__ = ["encodable", "escaped", "legible", "nearest", "printable"]
+__all__ = ["encodable", "escaped", "in_words", "legible", "nearest", "printable"]
 
 PAGE = 2000
 """Characters of a server's words that an error shows."""
@@ -34,6 +35,14 @@ _MEANT = {
     "ca": "ca_file",
     "cacert": "ca_file",
 }
+
+
+def in_words(error: BaseException) -> str:
+    """Say what an exception is that nobody expected."""
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        # What was to be opened just then, perhaps a module of Python, has nothing to do with it.
+        return "this process can open no more files and connections; raise its limit (ulimit -n)"
+    return f"{type(error).__name__}: {error}"
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:

@@ -52,6 +52,11 @@ def _first(parser: Parser) -> tuple[str, ...]:
 
 def _bash(found: dict[str, Parser]) -> Iterator[str]:
     yield "# bash completion for ftppool"
+    # mapfile is too new for the bash of macOS; names may hold blanks.
+    yield "_ftppool_files() {"
+    yield "  local name"
+    yield '  while IFS= read -r name; do COMPREPLY+=("$name"); done < <(compgen -f -- "$1")'
+    yield "}"
     yield "_ftppool() {"
     yield "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words="
     yield "  COMPREPLY=()"
@@ -66,7 +71,7 @@ def _bash(found: dict[str, Parser]) -> Iterator[str]:
                 continue
             patterns = "|".join(f"'{command} {name}'" for name in flag.names)
             if flag.files:
-                yield f'    {patterns}) COMPREPLY=($(compgen -f -- "$cur")); return ;;'
+                yield f'    {patterns}) _ftppool_files "$cur"; return ;;'
             else:
                 # Where nobody can know the value nothing is offered.
                 offer = f"COMPREPLY=($(compgen -W '{' '.join(flag.choices)}' -- \"$cur\")); "
@@ -87,7 +92,7 @@ def _bash(found: dict[str, Parser]) -> Iterator[str]:
             offer = f"COMPREPLY=($(compgen -W '{first}' -- \"$cur\"))"
             yield f"    {command}) {offer}; return ;;"
     yield "  esac"
-    yield '  COMPREPLY=($(compgen -f -- "$cur"))'
+    yield '  _ftppool_files "$cur"'
     yield "}"
     yield "complete -o filenames -F _ftppool ftppool"
 

@@ -67,7 +67,7 @@ def get(
         for number, item in enumerate(wanted):
             remote, local = pair_of(item, f"remote_paths[{number}]")
             try:
-                for path, name, length in _walk(session, remote, local):
+                for path, name, length in _walk(session, remote, local, exclude):
                     if not exclude.match(name) and (not include or include.match(name)):
                         teller.tell(path, posixpath.join(options.dest, name), length)
             except TransferError as error:
@@ -75,8 +75,13 @@ def get(
     return teller.end()
 
 
-def _walk(session: Session, remote: str, local: str) -> Iterator[tuple[str, str, int | None]]:
-    """Give every file at or below a path: where it is, its path here, and its size."""
+def _walk(
+    session: Session, remote: str, local: str, exclude: Globs
+) -> Iterator[tuple[str, str, int | None]]:
+    """Give every file at or below a path: where it is, its path here, and its size.
+
+    Directories that are excluded are not looked into.
+    """
     if not remote.endswith("/") and remote != ".":
         found = session.stat(remote)
         if found.kind != "dir":
@@ -90,7 +95,8 @@ def _walk(session: Session, remote: str, local: str) -> Iterator[tuple[str, str,
         for entry in entries:
             path, name = join(folder, entry.name), posixpath.join(here, entry.name)
             if entry.kind == "dir":
-                stack.append((path, name))
+                if not exclude.match_directory(name):
+                    stack.append((path, name))
             elif entry.kind != "link" or session.stat(path).kind != "dir":
                 yield path, name, entry.size
 

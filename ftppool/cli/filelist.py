@@ -104,7 +104,7 @@ def to_fetch(options: Options) -> tuple[Place, Iterable[Wanted]]:
     Raises:
         UsageError: The SRCs are no places on one server.
     """
-    places = [place_of(options, source) for source in options.sources]
+    places = [_place(options, number) for number in range(len(options.sources))]
     first = places[0].target
     for target, _ in places[1:]:
         if dataclasses.replace(target, directory=first.directory) != first:
@@ -120,6 +120,15 @@ def to_fetch(options: Options) -> tuple[Place, Iterable[Wanted]]:
         ]
         return places[0]._replace(target=server), wanted
     return places[0], _listed(options)
+
+
+def _place(options: Options, number: int) -> Place:
+    """Read a SRC; it is named by its number, as what is no URL may have a password in it."""
+    try:
+        return place_of(options, options.sources[number])
+    except UsageError as error:
+        which = f"SRC {number + 1}" if len(options.sources) > 1 else "SRC"
+        raise UsageError(f"{which}: {error}") from None
 
 
 def _remote(source: str, target: Target) -> str:

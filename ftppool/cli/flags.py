@@ -203,7 +203,7 @@ def batch(
         "--workers",
         type=COUNT,
         metavar="N",
-        help="files under way at a time (default: one for each connection)",
+        help="files under way at a time (default: one for each connection, with sftp:// eight)",
     )
     add(
         "--verify",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["COMMAND", "COUNT", "PATIENCE", "RATE", "SECONDS", "Kind"]
+__all__ = ["COMMAND", "COUNT", "PATIENCE", "RATE", "SECONDS", "Kind", "as_words"]
 
 
 class Kind:
@@ -77,8 +78,22 @@ def _rate(text: str) -> float:
     return rate
 
 
+def as_words(text: str) -> list[str]:
+    """Split a text as a shell does; on Windows, a backslash belongs to a path.
+
+    Raises:
+        ValueError: A quote is not closed.
+    """
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    if sys.platform == "win32":
+        lexer.escape = ""
+    return list(lexer)
+
+
 def _command(text: str) -> tuple[str, ...]:
-    words = tuple(shlex.split(text))
+    words = tuple(as_words(text))
     if not words:
         raise ValueError
     return words

@@ -64,12 +64,13 @@ def _followed(options: Options, place: Place, batch: Run) -> tuple[Exit, BatchRe
     # A block that is redrawn and lines of JSON do not go together.
     as_json = options.json or options.log_format == "json"
     shown = options.progress and not options.quiet and not as_json
-    report: BatchReport | None
+    report: BatchReport | None = None
     try:
-        with logged(voice, options), Follower(watch.take, lambda: None, 0.2) as follower:
+        follow = Follower(watch.take, lambda: None, 0.2, watch.give_up)
+        with logged(voice, options), follow as follower:
             report = batch(Watchers(follower, display if shown else None))
     except (KeyboardInterrupt, Terminated) as stop:
-        report = getattr(stop, "report", None)  # of an impatient Ctrl-C has none
+        report = getattr(stop, "report", report)  # of an impatient Ctrl-C has none
         return _stopped(voice, watch.tally, stop, report), report
     finally:
         screen.clear()
@@ -100,6 +101,11 @@ class _Watch:
     def lost(self) -> str:
         """Why the lines of JSON are not complete, or ""."""
         return "" if self._json is None else self._json.lost
+
+    def give_up(self) -> None:
+        """Write no more JSON: nobody reads it."""
+        if self._json is not None:
+            self._json.give_up()
 
     def take(self, event: Event) -> None:
         self.tally.take(event)

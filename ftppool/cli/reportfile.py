@@ -121,20 +121,23 @@ class JsonLines:
 
     def write(self, content: Mapping[str, object]) -> None:
         """Write one line; what cannot be written any more is dropped, the work goes on."""
-        if self._stream is None:
+        stream = self._stream
+        if stream is None:
             return
         try:
-            self._stream.write(json.dumps(content) + "\n")
-            self._stream.flush()
+            stream.write(json.dumps(content) + "\n")
+            stream.flush()
         except BrokenPipeError:
-            self._give_up(self._stream)
+            self.give_up()
         except (OSError, ValueError) as error:
-            self._give_up(self._stream)
+            self.give_up()
             self.lost = f"--json: stdout cannot be written: {getattr(error, 'strerror', error)}"
 
-    def _give_up(self, stream: TextIO) -> None:
-        self._stream = None
-        abandon(stream)
+    def give_up(self) -> None:
+        """Write no more, and let what waits go nowhere; any thread may call it."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            abandon(stream)
 
 
 def _value(value: object) -> object:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from ftppool.cli.exits import UsageError
-from ftppool.cli.kinds import Kind
+from ftppool.cli.kinds import Kind, as_words
 
 __all__ = ["PREFIX", "Level", "Origin", "flags_of", "open_up", "resolve", "strangers", "twins"]
 
@@ -139,7 +138,7 @@ def _truth(twin: str, text: str) -> bool:
 
 def _words(twin: str, text: str) -> list[str]:
     try:
-        return shlex.split(text)
+        return as_words(text)
     except ValueError as error:
         from ftppool.errors import ConfigError
 

@@ -27,7 +27,6 @@ class Known:
         features: Words of FEAT's answer, by command: ``{"HASH": "SHA-1*;MD5"}``; None: not asked.
         dates: The command that sets a file's time here, as a pattern; "" if there is none, None
             if nobody has tried yet.
-        appends: False once the server has refused to go on with a file.
     """
 
     grouping: bool = True
@@ -37,7 +36,6 @@ class Known:
     mlst: bool = True
     features: dict[str, str] | None = None
     dates: str | None = None
-    appends: bool = True
 
     def greeted(self, greeting: str) -> None:
         """Look whether the server calls itself one that is known to be peculiar."""

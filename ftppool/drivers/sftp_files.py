@@ -205,6 +205,8 @@ class SFTPFiles(SFTPExtras):
                             raise
                         ended = True
                         continue
+                    if ended:
+                        continue  # the file grows: what is before it was not there yet
                     data = packet.view() if packet.kind == sftp.DATA else memoryview(b"")
                     if not 0 < len(data) <= wanted:
                         raise EOFError("the server answers out of step")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -73,8 +74,18 @@ class _Outgoing(tempfile.SpooledTemporaryFile[bytes]):
 
     @override
     def write(self, data: Any) -> int:
-        try:
+        with self._whole_or_not_at_all():
             return super().write(data)
+
+    @override
+    def writelines(self, lines: Any) -> None:
+        with self._whole_or_not_at_all():
+            super().writelines(lines)
+
+    @contextlib.contextmanager
+    def _whole_or_not_at_all(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             self._send = None  # what follows would come behind a gap
             raise

@@ -39,6 +39,8 @@ def test_bash_completes_commands_flags_values_and_files(tmp_path: Path) -> None:
     assert complete("ftppool put --report rep", tmp_path) == ["report.csv"]
     assert complete("ftppool put --max-per-ip ''", tmp_path) == []
     assert complete("ftppool put rep", tmp_path) == ["report.csv"]
+    (tmp_path / "rep *x").touch()
+    assert complete("ftppool put rep", tmp_path) == sorted(["rep", "*x", "report.csv"])
     assert complete("ftppool completion ''", tmp_path) == ["bash", "fish", "zsh"]
     assert complete("ftppool config ''", tmp_path) == ["path", "show"]
 

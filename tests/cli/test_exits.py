@@ -19,6 +19,7 @@ from tests.cli.running import Ran, end, environment, run, start as begin
 from tests.cli.test_put import make, make_large, one_complaint, secret, url, wait_for_files
 from tests.conftest import Start
 from tests.support.servers import Server
+from tests.support.tricky import Tricky
 
 LOGIN = AuthError("530 no")
 SETTING = ConfigError("no")
@@ -174,6 +175,21 @@ def test_too_many_failures_end_the_batch_with_1(ftp: Server, tmp_path: Path) -> 
     missing = [tmp_path / f"no-{number}" for number in range(4)]
     ran = run("put", "--max-failures", "2", *missing, files, url(ftp), env=secret(ftp))
     assert "max_failures" in one_complaint(ran, 1)
+
+
+def test_too_many_passing_failures_end_the_batch_with_75(tmp_path: Path) -> None:
+    files = make(tmp_path / "out", 4)
+    with Tricky(lambda _, verb, path: "450 busy" if verb == "STOR" else None) as server:
+        at = server.url.replace(":secret", "")
+        secret = {"FTPPOOL_PASSWORD": "secret"}
+        ran = run("put", "--attempts", "1", "--max-failures", "2", files, at, env=secret)
+        words = one_complaint(ran, 75)
+        assert "max_failures" in words
+        assert words.endswith("; run it again\n")
+        # One that stays decides.
+        ran = run("put", "--attempts", "1", "--max-failures", "2", tmp_path / "no", files, at,
+                  env=secret)  # fmt: skip
+        assert "max_failures" in one_complaint(ran, 1)
 
 
 def test_a_wrong_password_is_77_in_every_command(ftp: Server, tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ def test_names_come_from_a_list(ftp: Server, tmp_path: Path) -> None:
     assert "0 of 2 files arrived" in words
 
 
+def test_a_dry_run_does_not_look_into_what_is_excluded(start: Start, tmp_path: Path) -> None:
+    ftp = start("proftpd")
+    (ftp.home / "out").mkdir()
+    (private := ftp.home / "out" / "private").mkdir(mode=0)
+    try:
+        args = (url(ftp, "out"), tmp_path / "in")
+        assert run("get", "--dry-run", *args, env=secret(ftp)).code == 1  # it may not be listed
+        ran = run("get", "--dry-run", "--exclude", "private/", *args, env=secret(ftp))
+        assert (ran.code, ran.err) == (0, "")
+    finally:
+        private.chmod(0o755)
+
+
 def test_a_dry_run_fetches_nothing_and_says_what_it_would(ftp: Server, tmp_path: Path) -> None:
     ran = run(
         "get", "--dry-run", "--exclude", "*.tmp", url(ftp, "out"), tmp_path / "in", env=secret(ftp)

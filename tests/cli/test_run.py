@@ -304,6 +304,42 @@ def test_json_that_nobody_reads_stops_no_upload(ftp: Server, tmp_path: Path) -> 
     assert len(os.listdir(ftp.home / "out")) == 50
 
 
+@pytest.mark.parametrize(
+    ("numbers", "all_sent", "code"),
+    [
+        ([signal.SIGTERM], False, 143),
+        ([signal.SIGTERM], True, 143),
+        ([signal.SIGINT, signal.SIGINT], True, 130),
+    ],
+)
+def test_a_signal_ends_a_run_whose_json_is_stuck_in_a_full_pipe(
+    ftp: Server, tmp_path: Path, numbers: list[signal.Signals], all_sent: bool, code: int
+) -> None:
+    files = make(tmp_path / "out", 50) if all_sent else make_large(tmp_path / "out")
+    report = tmp_path / "report.json"
+    process = begin("put", "--json", "--report", report, f"{files}/", url(ftp), env=secret(ftp))
+    assert process.stdout is not None
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        wait_for_files(ftp.home, 50)
+        if all_sent:
+            ftp.wait_idle()  # now it only waits for a reader
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.2)  # or two of a kind become one
+        assert process.wait(40) == code  # although nobody has read anything yet
+    finally:
+        process.kill()
+        ran = end(process)
+    assert len(ran.err.splitlines()) == 1
+    assert "all sessions ended politely" in ran.err
+    census = ftp.wait_idle()
+    assert census.quits == census.sessions == census.connects
+    content = read(report)
+    assert content["exit_code"] == code
+    assert content["counts"]["uploaded"] >= (50 if all_sent else 40)  # some were parts still
+
+
 def test_json_that_finds_no_room_fails_the_run(ftp: Server, tmp_path: Path) -> None:
     files = make(tmp_path / "out", 3)
     for more, sent in (("--dry-run", 0), ("--no-progress", 3)):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ftppool.cli.args import COMMANDS, parsers
+from ftppool.cli.kinds import as_words
 from ftppool.cli.settings import flags_of, twins
 from tests.cli.running import Ran, run
 from tests.cli.test_put import make, one_complaint, secret, url
@@ -159,6 +161,8 @@ def test_a_word_that_is_no_url_is_answered_with_what_was_meant(config: Path) -> 
         (("put", "x", "partner/in/box"), "write partner:in/box, with a colon"),
         (("get", "partner/a.csv", "."), "write partner:a.csv, with a colon"),
         (("ls", "elsewhere/x"), "The target has no scheme: write ftp://elsewhere/x"),
+        (("get", "ftp://h/x", "/y", "out"), "ftppool: SRC 2: The target has no scheme: write "),
+        (("get", "/y", "out"), "ftppool: SRC: The target has no scheme: write "),
         (("get", "in/1.csv", "."), "'in/1.csv' is on no server: write ftp://user@host/in/1.csv or"
          " profile:in/1.csv (or ftp://in/1.csv, if 'in' is the server)"),
         (("get", "u:secret-42@h/1.csv", "."), "write ftp://user@host/directory"),
@@ -238,3 +242,11 @@ def test_two_variables_that_contradict_each_other_are_78() -> None:
     assert "contradict each other" in one_complaint(run("put", "x", "ftp://h", env=env), 78)
     env = {"FTPPOOL_ATOMIC": "1", "FTPPOOL_NO_ATOMIC": "1"}
     assert "keep one" in one_complaint(run("put", "x", "ftp://h", env=env), 78)
+
+
+def test_a_backslash_belongs_to_a_path_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = r"""C:\Users\me\id_ed25519 'D:\my keys\id' x#y"""
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert as_words(text) == ["C:Usersmeid_ed25519", r"D:\my keys\id", "x#y"]
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert as_words(text) == [r"C:\Users\me\id_ed25519", r"D:\my keys\id", "x#y"]

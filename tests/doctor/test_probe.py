@@ -6,17 +6,21 @@ import json
 import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ftppool import FTPPool
+from ftppool import AuthError, FTPPool, Target
+from ftppool.cli.doctor.probe import Prober
+from ftppool.drivers.choice import driver_of
 from ftppool.limits.machine import MachineLimiter
 from tests.cli import running
 from tests.cli.running import Ran, run
 from tests.conftest import Start
 from tests.support.servers import Server
+from tests.support.tricky import Tricky, Visit
 
 CAPPED = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "vsftpd+tls", "proftpd+tls")
 
@@ -236,6 +240,67 @@ def test_nobody_listens(start: Start) -> None:
     ran, document = probe(server, 2)
     assert ran.code == 75
     assert codes(document) == ["no-session"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme", "code", "words"),
+    [
+        ("vsftpd", "ftps", 78, "has no TLS here; write ftpsi:// if"),
+        ("pyftpdlib+tls", "ftps", 77, "--ca-file PEM"),
+        ("openssh", "sftp", 77, "host key"),
+    ],
+)
+def test_why_there_was_no_session_is_in_the_json_whatever_it_is(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    kind: str, scheme: str, code: int, words: str,
+) -> None:  # fmt: skip
+    server = start(kind)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    hosts = ("--known-hosts", str(tmp_path / "none")) if scheme == "sftp" else ()
+    url = f"{scheme}://{server.user}:{server.password}@127.0.0.1:{server.port}"
+    ran, document = probe(server, 3, *hosts, url=url)
+    assert ran.code == code
+    assert words in document["probe"]["error"]
+    assert "Config(" not in document["probe"]["error"]
+    assert document["findings"][0]["code"] == "no-session"
+    assert document["client"]["connections"] is not None
+    assert MachineLimiter().records(f"127.0.0.1:{server.port}") == []
+
+
+@pytest.mark.parametrize("refused", [None, "530 Sorry, the maximum number of clients is 1"])
+def test_what_was_found_is_told_though_a_later_login_cannot_even_be_tried(
+    refused: str | None,
+) -> None:
+    # The password is gone after the first login, or after the first refusal.
+    passwords = ["secret"] * (1 if refused is None else 2)
+    logins = []
+
+    def password() -> str:
+        if not passwords:
+            raise AuthError("the vault is locked")
+        return passwords.pop()
+
+    def trick(_: Visit, verb: str, argument: str) -> str | None:
+        if verb == "PASS":
+            logins.append(argument)
+        return refused if verb == "PASS" and len(logins) == 2 else None
+
+    with Tricky(trick) as server:
+        target, make_driver = driver_of(
+            replace(Target.parse(server.url), password=password),
+            connect_timeout=10.0, io_timeout=10.0, quit_timeout=3.0,
+            ftp=None, ssh=None, tls=None, channels=8, bucket=None,
+        )  # fmt: skip
+        with Prober(target, make_driver(), MachineLimiter(), 3) as prober:
+            prober.first()
+            climbed = prober.climb()
+            result = prober.time_again()
+    assert climbed.opened == 1
+    assert climbed.refused == refused
+    assert climbed.denied == ("one more failed: the vault is locked" if refused is None else "")
+    assert (result.free_tries, result.free_after) == (0, None)
+    assert len(logins) == (1 if refused is None else 2)
+    assert MachineLimiter().records(climbed.address) == []
 
 
 @pytest.mark.parametrize(

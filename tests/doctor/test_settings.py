@@ -35,6 +35,21 @@ def test_what_vsftpd_was_started_with_goes_before_its_file(tmp_path: Path) -> No
     assert (found.per_ip, found.ports) == (7, {2121})
 
 
+def test_what_stands_before_the_file_of_a_vsftpd_gives_way_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "vsftpd.conf"
+    path.write_text("listen=YES\nmax_per_ip=4\n")
+    found = vsftpd.read(str(path), before=["max_per_ip=7", "max_clients=9"])
+    assert (found.per_ip, found.clients) == (4, 9)
+
+
+def test_a_vsftpd_that_is_seen_to_listen_has_its_limits(tmp_path: Path) -> None:
+    path = tmp_path / "vsftpd.conf"  # as one that was built with listen=YES as its default
+    path.write_text("max_per_ip=4\n")
+    found = vsftpd.read(str(path), listens=True)
+    assert found.per_ip == 4
+    assert not any("inetd" in hint for hint in found.hints)
+
+
 def test_vsftpd_under_inetd_has_no_limits_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "vsftpd.conf"
     path.write_text("max_per_ip=4\n")
@@ -154,6 +169,13 @@ def test_a_pure_ftpd_conf_and_a_command_line_say_the_same(tmp_path: Path) -> Non
         assert (found.per_ip, found.clients) == (4, 20)
         values = {s.name: s.value for s in found.settings}
         assert (values["PerUserLimits"], values["MaxIdleTime"]) == ("3:20", "5")
+
+
+@pytest.mark.parametrize(
+    ("bind", "port"), [("2121", 2121), ("192.0.2.1,2121", 2121), (",2121", 2121), ("192.0.2.1", 21)]
+)
+def test_the_port_of_a_pure_ftpd_stands_alone_or_behind_an_address(bind: str, port: int) -> None:
+    assert pureftpd.read_switches(["-S", bind]).ports == {port}
 
 
 @pytest.mark.parametrize("read", [vsftpd.read, proftpd.read, pureftpd.read])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -240,3 +241,50 @@ say(pool.close().clean)
     assert lines[:-1].count("child 0") >= 38, lines  # one may fall between socket() and its note
     census = server.wait_idle()
     assert census.quits == census.sessions
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "raise ValueError"])
+def test_a_child_that_leaves_a_batch_does_not_take_the_parents_journal_with_it(
+    server: Server, tmp_path: Path, end: str
+) -> None:
+    script = f"""
+journal = {str(tmp_path / "journal")!r}
+
+def note(outcome):
+    if outcome.remote == "a":
+        pid = os.fork()
+        if not pid:
+            {end}
+        os.waitpid(pid, 0)
+        say(os.path.exists(journal + "-wal"))
+
+report = ftppool.upload_batch(
+    [(b"x", "a"), (b"y", "b")], url, workers=1, journal=journal, on_uploaded=note,
+)
+say(report.ok)
+"""
+    ended = run(script, server.url, options=QUIET)
+    assert ended.out == "True\nTrue\n", ended.err
+    assert end != "sys.exit(0)" or ended.err == ""
+    assert not (tmp_path / "journal-wal").exists()  # it was the parent that closed it
+
+
+def test_not_even_the_end_of_the_childs_interpreter_closes_the_parents_journal(
+    tmp_path: Path,
+) -> None:
+    # Without a batch's threads, whose frames keep alive in the child what they had.
+    script = """
+from ftppool.journal import Journal
+path = sys.argv[1]
+journal = Journal(path, "ftp://host/")
+pid = os.fork()
+if not pid:
+    sys.exit()
+os.waitpid(pid, 0)
+say(os.path.exists(path + "-wal"))
+journal.close()
+say(os.path.exists(path + "-wal"))
+"""
+    ended = run(script, str(tmp_path / "journal"), options=QUIET)
+    assert ended.out == "True\nFalse\n", ended.err
+    assert ended.err == ""

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from ftppool import FTPConfig, FTPPool, RemoteRejected, RetryPolicy, upload_batch
+from ftppool.events import Event, SlotWaitFailed
+from ftppool.inputs import Input
 from ftppool.report import BatchReport, Status
 from tests.conftest import Start
 from tests.support.tricky import HANG_UP, Tricky, Visit
 
 QUICK = RetryPolicy(attempts=4, first_wait=0.02, max_wait=0.05, busy_total=2)
+SOON = 30.0
+"""Seconds: time enough for a few files on a busy machine; far less than HANG."""
+HANG = 100.0
 
 
 def send(server: Tricky, files: list[Any], **options: Any) -> BatchReport:
@@ -276,3 +282,79 @@ def test_a_directory_for_writing_only_takes_files_that_may_replace() -> None:
         assert pool.upload(b"new", "f").status is Status.UPLOADED
         with pytest.raises(RemoteRejected):
             pool.upload(b"new", "g", on_conflict="fail", verify="none")
+
+
+# -- a server with room for one --------------------------------------------------------------------
+
+
+class RoomForOne(Tricky):
+    """Refuses all logins but the first, until it is `roomy`; no file is stored before it did."""
+
+    def __init__(self) -> None:
+        self.refused, self.roomy = threading.Event(), threading.Event()
+        self._logins: list[str] = []
+        super().__init__(self._answer)
+
+    def _answer(self, _visit: Visit, verb: str, argument: str) -> str | None:
+        if verb == "USER" and not self.roomy.is_set():
+            self._logins.append(argument)
+            if len(self._logins) > 1:
+                self.refused.set()
+                return "421 too many users"
+        if verb == "226":
+            assert self.refused.wait(20)
+        return None
+
+
+def send_by_two(
+    server: RoomForOne, files: Any, *, busy_total: float, **options: Any
+) -> BatchReport:
+    """Without `max_idle`, no session is handed over by who has nothing more to do."""
+    policy = RetryPolicy(first_wait=0.02, max_wait=0.05, busy_total=busy_total)
+    return upload_batch(
+        files, server.url, max_per_ip=2, max_idle=0, retry=policy, check=False, **options
+    )
+
+
+def test_who_waits_for_a_session_does_not_hold_up_the_end_when_all_has_arrived() -> None:
+    with RoomForOne() as server:
+        report = send_by_two(server, [(b"one", "a"), (b"two", "b")], busy_total=HANG)
+    assert report.elapsed < SOON
+    assert report.causes == ()
+    assert report.ok
+    assert server.files == {"/a": b"one", "/b": b"two"}
+
+
+def test_who_waits_for_a_session_does_not_hold_up_the_end_when_the_input_fails() -> None:
+    def broken() -> Iterator[Input]:
+        yield b"one", "a"
+        yield b"two", "b"
+        assert server.refused.wait(20)
+        raise KeyError("boom")
+
+    with RoomForOne() as server, pytest.raises(KeyError, match="boom") as caught:
+        send_by_two(server, broken(), busy_total=HANG)
+    report = caught.value.report  # type: ignore[attr-defined]  # set at run time
+    assert report.elapsed < SOON
+    assert report.causes == ()
+    assert report.outcomes[0].ok
+
+
+def test_who_waits_in_vain_while_the_input_gives_nothing_does_not_end_the_batch() -> None:
+    in_vain = threading.Event()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, SlotWaitFailed):
+            in_vain.set()
+
+    def slow() -> Iterator[Input]:
+        yield b"one", "a"
+        yield b"two", "b"
+        assert in_vain.wait(20)
+        server.roomy.set()
+        yield b"three", "c"
+
+    with RoomForOne() as server:
+        report = send_by_two(server, slow(), busy_total=2, on_event=listen)
+    assert report.causes == ()
+    assert server.files == {"/a": b"one", "/b": b"two", "/c": b"three"}

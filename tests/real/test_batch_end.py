@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import resource
+import subprocess
 import sys
 import threading
 import time
@@ -197,3 +199,52 @@ def test_a_connection_that_was_never_greeted_does_not_hold_up_the_end(tmp_path: 
         assert closed.still_running == 0
         assert closed.elapsed < LOGIN  # for which an open that was greeted may go on
         wait_until(lambda: peer.ended > 0)
+
+
+NO_MORE = "this process can open no more files and connections; raise its limit (ulimit -n)"
+
+
+def test_a_login_that_can_open_no_more_files_says_what_to_raise(ftp: Server) -> None:
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def password() -> str:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            return Path("/dev/null").read_text()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+    target = f"ftp://{ftp.user}@{ftp.host}:{ftp.port}"
+    with FTPPool(target, password=password) as pool:
+        report = pool.upload_batch([(b"x", "a")], check=False)
+    (cause,) = report.causes
+    assert str(cause) == f"no session to {ftp.host}:{ftp.port}: {NO_MORE}"
+
+
+# In a process of its own, as a worker then has a module to import: for its second attempt.
+OUT_OF_FILES = """
+import resource, sys
+from ftppool import FTPPool
+from ftppool.events import FileStarted
+
+limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+def on_event(event):
+    if isinstance(event, FileStarted):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+
+with FTPPool(sys.argv[1], on_event=on_event) as pool:
+    report = pool.upload_batch([(b"x", "a")], check=False)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+print(*report.causes)
+"""
+
+
+def test_a_worker_that_can_open_no_more_files_says_what_to_raise(ftp: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_FILES, ftp.url],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"a worker ended: {NO_MORE}\n", done.stderr
+    census = ftp.wait_idle()
+    assert census.quits == census.sessions == 1

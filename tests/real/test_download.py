@@ -376,7 +376,7 @@ def test_a_deadline_leaves_no_part_and_says_what_is_missing(server: Server, tmp_
 
     with ftppool.FTPPool(server.url, max_per_ip=1, on_event=slow) as pool:
         report = pool.download_batch(
-            ["a-small", "big", "never"], tmp_path / "here", deadline=1.0, check=False
+            ["a-small", "big", "never"], tmp_path / "here", workers=1, deadline=1.0, check=False
         )
     assert [outcome.status for outcome in report.outcomes] == [
         Status.DOWNLOADED, Status.INTERRUPTED, Status.NOT_ATTEMPTED,

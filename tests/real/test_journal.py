@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -265,3 +266,31 @@ def test_an_error_of_the_callback_is_the_callers_own_although_it_is_one_of_ours(
     with pytest.raises(TransferError, match="the archive is full") as caught:
         upload_batch([(b"x", "f")], server.url, journal=tmp_path / "journal", on_uploaded=archive)
     assert len(caught.value.report.uploaded) == 1  # type: ignore[attr-defined]  # set at run time
+
+
+def test_a_file_has_its_outcome_though_writing_it_down_fails_in_an_unknown_way(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = Journal.end, [MemoryError()]  # no real one comes when asked
+
+    def end(*args: Any) -> None:
+        if failures:
+            raise failures.pop()
+        write(*args)
+
+    monkeypatch.setattr(Journal, "end", end)
+    server = start("vsftpd")
+    report = upload_batch(
+        [(b"one", "a"), (b"two", "b"), (b"three", "z")],
+        server.url,
+        workers=1,
+        journal=tmp_path / "j",
+        last="z",
+        deadline=30,
+        check=False,
+    )
+    [cause] = report.causes
+    assert "MemoryError" in str(cause)  # and not the deadline
+    assert report.outcomes[0].status is Status.UPLOADED
+    assert report.outcomes[2].status is Status.NOT_ATTEMPTED
+    assert names(server) >= {"a"}

@@ -122,3 +122,15 @@ def test_what_could_not_be_written_to_its_end_is_not_sent(
         file.write("x" * (IN_MEMORY + 1))
     file.close()
     assert list(server.home.iterdir()) == []
+
+
+def test_lines_that_end_in_an_error_are_not_sent(server: Server, session: Session) -> None:
+    def lines() -> Iterator[bytes]:
+        yield b"half\n"
+        raise OSError("unreadable")
+
+    file = session.open("lines", "wb")
+    with pytest.raises(OSError, match="unreadable"):
+        file.writelines(lines())
+    file.close()
+    assert list(server.home.iterdir()) == []

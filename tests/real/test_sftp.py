@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import os
@@ -18,6 +19,7 @@ import pytest
 import ftppool
 from ftppool import FTPPool, LeaseReturned, RemoteRejected, RetryPolicy, SSHConfig, VerifyError
 from ftppool.drivers.base import Resumes
+from ftppool.events import Event, FileStarted
 from tests.conftest import Start
 from tests.support.asyncsshd import AsyncSSH
 from tests.support.openssh import new_key
@@ -281,6 +283,31 @@ def test_a_forked_child_leaves_its_parent_s_connection_alone(sshd: Server) -> No
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert sftp.listdir() == []
     assert sshd.wait_idle().quits == 1
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_batch_keeps_every_place_of_a_connection_busy(
+    sshd: Server, tmp_path: Path, way: str
+) -> None:
+    here = tmp_path if way == "up" else sshd.home
+    names = [f"file{number}" for number in range(4)]
+    for name in names:
+        (here / name).write_bytes(b"x" * 1000)
+    together = threading.Barrier(4)  # it lets four files through at the same time, or none
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, FileStarted):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(20)
+
+    with FTPPool(sshd.url, max_per_ip=1, channels=4, on_event=on_event) as pool:
+        if way == "up":
+            report = pool.upload_batch([here / name for name in names])
+        else:
+            report = pool.download_batch(names, tmp_path)
+    assert report.ok
+    assert not together.broken
+    assert sshd.wait_idle().peak == 1
 
 
 @pytest.mark.parametrize("kind", ["openssh", "asyncssh"])

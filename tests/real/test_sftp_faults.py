@@ -119,6 +119,19 @@ def test_a_download_asks_for_so_many_bytes_ahead_and_no_more(start: Start) -> No
     assert sftp_files.IN_FLIGHT / 2 < ahead <= sftp_files.IN_FLIGHT
 
 
+def test_a_file_that_grows_while_it_is_read_is_read_to_an_end_and_not_beyond_it(
+    start: Start, tmp_path: Path
+) -> None:
+    end = 300_000  # in the middle of a read: a short answer comes before the end
+    server = start("asyncssh", options={"grows_at": end})
+    content = os.urandom(2_000_000)
+    (server.home / "file").write_bytes(content)
+    with FTPPool(server.url) as pool:
+        outcome = pool.download("file", tmp_path / "copy", verify="none")
+    assert outcome.ok
+    assert (tmp_path / "copy").read_bytes() == content[:end]
+
+
 @pytest.mark.parametrize("lost", ["close", "fstat", "posix_rename"])
 def test_a_lost_answer_is_settled_on_another_channel(start: Start, lost: str) -> None:
     server = start("asyncssh", options={"loses": lost})

@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 
 from ftppool import FTPPool, ftplib
-from ftppool.standin import GOODBYE, TIMEOUT
+from ftppool.standin import GOODBYE, TIMEOUT, _Login
 from tests.conftest import Start
 from tests.limits.running import programs, wait_until
 from tests.support.servers import KINDS, Server
+from tests.support.tricky import HANG_UP, Tricky, Visit
 
 
 def connect(server: Server, **options: Any) -> ftplib.FTP:
@@ -456,6 +457,13 @@ def test_a_refused_login_is_over_for_the_object(start: Start) -> None:
         ftp.quit()
 
 
+def test_a_login_that_is_kept_for_later_shows_no_password() -> None:
+    login = _Login("user", "pass-word", "acc-ount", secured=False, protected=False)
+    assert "'user'" in repr(login)
+    assert "pass-word" not in repr(login)
+    assert "acc-ount" not in repr(login)
+
+
 def test_a_wrong_password_is_tried_once(start: Start) -> None:
     for kind in ("proftpd", "pyftpdlib"):
         server = start(kind, max_per_ip=3)
@@ -557,6 +565,35 @@ def test_the_goodbye_to_a_silent_server_takes_its_time_and_no_more() -> None:
             peer.settimeout(10)
             assert peer.recv(100) == b"QUIT\r\n"
             assert peer.recv(100) == b""
+
+
+@pytest.mark.parametrize("word", ["200 more", "150 wait"])
+def test_the_goodbye_to_a_server_that_does_not_stop_talking_has_an_end(word: str) -> None:
+    # No real server talks on and on: one whose replies are out of step for good comes near to it.
+    over = threading.Event()
+
+    def babble(visit: Visit, verb: str, _argument: str) -> str | None:
+        if verb == "NOOP":
+            until = time.monotonic() + 10 * GOODBYE
+            while not over.is_set() and time.monotonic() < until:
+                visit.say(word)
+                time.sleep(0.05)
+            return HANG_UP
+        return None
+
+    with Tricky(babble) as server:
+        ftp = ftplib.FTP()
+        ftp.connect("127.0.0.1", server.port)
+        ftp.login("u", "p")
+        ftp.putcmd("NOOP")
+        started = time.monotonic()
+        try:
+            with pytest.raises(TimeoutError):
+                ftp.quit()
+            assert time.monotonic() - started < 5 * GOODBYE
+        finally:
+            over.set()
+    assert ftp.sock is None
 
 
 # -- faults ----------------------------------------------------------------------------------------

@@ -29,8 +29,9 @@ class AsyncSSH:
     ``silent_login`` (no answer to a password, as behind a dead LDAP server), ``silent_after``
     (bytes of a file after which nothing is answered, as on a hung NFS), ``full_after`` (bytes
     of a file after which writes fail, as with a quota), ``loses`` (``close``, ``fstat`` or
-    ``posix_rename``: the first such request is done and not answered), ``told`` (it keeps what it
-    was asked for, see `requests`).
+    ``posix_rename``: the first such request is done and not answered), ``grows_at`` (bytes of a
+    file at which a read finds its end, though later reads find more, as if somebody wrote to it in
+    between), ``told`` (it keeps what it was asked for, see `requests`).
 
     ``user_home`` is a folder with the ``.ssh`` of somebody who knows the host.
     """
@@ -58,6 +59,7 @@ class AsyncSSH:
             "silent_after": None,
             "full_after": None,
             "loses": None,
+            "grows_at": None,
             "told": False,
         }
         unknown = spec.options.keys() - settings.keys()

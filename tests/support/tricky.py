@@ -152,7 +152,8 @@ class Tricky:
         self.keep = keep
         self.greeting = greeting
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ftp://user:secret@127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"ftp://user:secret@127.0.0.1:{self.port}"
         self._threads = [threading.Thread(target=self._accept)]
 
     def __enter__(self) -> Self:

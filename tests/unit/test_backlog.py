@@ -59,5 +59,5 @@ def test_a_task_that_is_put_back_waits_its_time_and_then_goes_first() -> None:
 def test_what_nobody_has_begun_can_be_dropped() -> None:
     backlog, (fresh, _) = waiting(1, BIG)
     backlog.put_back(task(fresh), 60)
-    backlog.drop_fresh()
+    assert backlog.drop_fresh() == 2
     assert len(backlog) == 1

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from ftppool.cli.exits import in_flags
 from ftppool.drivers.base import Address, Driver, OpenFailed, Wire
 from ftppool.errors import FTPPoolError, ServerBusy
 from ftppool.failures import banned, open_error
@@ -171,7 +172,7 @@ class Prober:
             except Unreachable as error:
                 if self._result.refused is None:
                     why = error.__cause__ or error
-                    self._result = replace(self._result, denied=f"one more failed: {why}")
+                    self._result = replace(self._result, denied=f"one more failed: {in_flags(why)}")
                 break
             if isinstance(wire, Denied):
                 self._result = replace(self._result, denied=self._why_denied(wire))
@@ -199,6 +200,8 @@ class Prober:
                 self._judge(failed)
                 self._result = replace(self._result, free_tries=number)
                 continue
+            except FTPPoolError:
+                break  # of TLS or a key, say: that tells nothing of the slot
             self._loose.remove(permit)
             self._held.append((again, permit))
             self._result = replace(self._result, free_tries=number, free_after=asked)
@@ -245,6 +248,9 @@ class Prober:
         except OpenFailed as failed:
             self._loose.append(permit)
             raise Unreachable from self._judge(failed)
+        except FTPPoolError as error:  # of TLS or keys: no refusal that could be judged
+            self._loose.append(permit)
+            raise Unreachable from error
         except BaseException:
             self._loose.append(permit)
             raise

@@ -14,7 +14,7 @@ from ftppool.cli.doctor.abilities import Abilities, examine, sweep
 from ftppool.cli.doctor.findings import Finding, Weight
 from ftppool.cli.doctor.paper import Paper
 from ftppool.cli.doctor.probe import AGAIN, CapResult, Prober, Unreachable
-from ftppool.cli.exits import Exit, code_of, one_line
+from ftppool.cli.exits import Exit, code_of, in_flags, one_line
 from ftppool.cli.settings import Level
 from ftppool.drivers.choice import driver_of
 from ftppool.errors import AuthError, FTPPoolError, ServerBusy
@@ -62,7 +62,7 @@ def run(
     except Unreachable as error:
         cause = error.__cause__
         assert isinstance(cause, FTPPoolError)
-        parts["probe"] = {"address": prober.address, "error": one_line(cause)}
+        parts["probe"] = {"address": prober.address, "error": in_flags(cause)}
         return code_of([cause]), [_no_session(target, cause)]
     parts["probe"] = {"cap": asdict(result), "server": asdict(abilities)}
     if not options.json:
@@ -96,7 +96,7 @@ def _no_session(target: Target, error: FTPPoolError) -> Finding:
         )
     elif isinstance(error, AuthError) and target.password is None:
         fix = (f"No password was given: set {PASSWORD_VARIABLE}, or see ftppool doctor --help.",)
-    return Finding(code="no-session", weight=Weight.PROBLEM, text=one_line(error), fix=fix)
+    return Finding(code="no-session", weight=Weight.PROBLEM, text=in_flags(error), fix=fix)
 
 
 # -- findings --------------------------------------------------------------------------------------

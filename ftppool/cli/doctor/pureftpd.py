@@ -170,7 +170,7 @@ def _conclude(configuration: Configuration, found: Iterable[Found]) -> Configura
                 " connect, whatever MaxClientsNumber says"
             )
             configuration.clients = half
-    port = re.search(r",\s*(\d+)\s*$", values["Bind"])
+    port = re.search(r"(?:^|,)\s*(\d+)\s*$", values["Bind"])
     configuration.ports = {int(port[1])} if port else {21}
     configuration.logs = syslogs()
     return configuration

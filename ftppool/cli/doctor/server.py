@@ -6,7 +6,8 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ftppool.cli.doctor import proftpd, pureftpd, vsftpd
 from ftppool.cli.doctor.logs import LogView, read_logs, require, rotated
@@ -17,6 +18,8 @@ from ftppool.errors import ConfigError
 __all__ = ["Daemon", "Guest", "ServerView", "look"]
 
 NAMES = ("vsftpd", "proftpd", "pure-ftpd")
+_VARIANTS = {f"pure-ftpd-{base}": "pure-ftpd" for base in ("ldap", "mysql", "postgresql", "postg")}
+"""What Debian calls other builds; Linux shows 15 characters of it."""
 _READERS = {"vsftpd": vsftpd.read, "proftpd": proftpd.read, "pure-ftpd": pureftpd.read}
 _PLACES = {"vsftpd": vsftpd.PLACES, "proftpd": proftpd.PLACES, "pure-ftpd": pureftpd.PLACES}
 
@@ -98,7 +101,10 @@ def look(machine: Machine, configs: Sequence[str] | None, logs: Sequence[str] | 
 
 
 def _daemons(machine: Machine) -> list[Daemon]:
-    found = machine.named(NAMES)
+    found = [
+        replace(process, command=_VARIANTS.get(process.command, process.command))
+        for process in machine.named((*NAMES, *_VARIANTS))
+    ]
     pids = {process.pid for process in found}
     listeners = [process for process in found if process.parent not in pids]
     waiting = machine.holders(machine.listening()) if listeners else []
@@ -153,17 +159,25 @@ def _kind(path: str) -> str:
     )
 
 
+class _File(NamedTuple):
+    """A configuration, with the settings of the command line that stand behind and before it."""
+
+    path: str
+    behind: Sequence[str] = ()
+    before: Sequence[str] = ()
+
+
 def _find_configurations(machine: Machine, view: ServerView) -> None:
     seen: set[str] = set()
     for daemon in view.daemons:
-        for path, overrides in _named_by(machine, daemon.process):
-            _add(view, daemon.process.command, path, overrides, seen)
+        for file in _named_by(machine, daemon.process):
+            _add(view, daemon.process.command, file, seen)
     for kind, places in _PLACES.items():
         if any(one.kind == kind for one in view.configurations):
             continue
         for path in places:
             if os.path.exists(path):
-                _add(view, kind, path, [], seen)
+                _add(view, kind, _File(path), seen)
                 break
     known = {one.kind for one in view.configurations}
     for daemon in view.daemons:
@@ -171,29 +185,48 @@ def _find_configurations(machine: Machine, view: ServerView) -> None:
             _without_file(machine, view, daemon.process)
 
 
-def _named_by(machine: Machine, process: Process) -> list[tuple[str, list[str]]]:
+def _named_by(machine: Machine, process: Process) -> list[_File]:
     """What a daemon was started with, where it has not replaced its command line."""
     arguments = machine.command_line(process.pid)[1:]
     if process.command == "vsftpd":
-        overrides = [argument[2:] for argument in arguments if argument.startswith("-o")]
-        return [(path, overrides) for path in arguments if path and not path.startswith("-")]
+        return _vsftpd_files(arguments)
     if process.command == "proftpd":
         pairs = itertools.pairwise(arguments)
-        return [(path, []) for switch, path in pairs if switch in {"-c", "--config"}]
+        return [_File(path) for switch, path in pairs if switch in {"-c", "--config"}]
     return []
 
 
-def _add(view: ServerView, kind: str, path: str, overrides: list[str], seen: set[str]) -> None:
-    if path in seen:
+def _vsftpd_files(arguments: Sequence[str]) -> list[_File]:
+    """Arguments count in their order; if no file is among them, the usual one is read last."""
+    places = [at for at, argument in enumerate(arguments) if argument and argument[0] != "-"]
+    if places:
+        return [
+            _File(arguments[at], _settings(arguments[at:]), _settings(arguments[:at]))
+            for at in places
+        ]
+    usual = [path for path in vsftpd.PLACES if os.path.exists(path)]
+    return [_File(path, before=_settings(arguments)) for path in usual[:1]]
+
+
+def _settings(arguments: Iterable[str]) -> list[str]:
+    return [argument[2:] for argument in arguments if argument.startswith("-o")]
+
+
+def _add(view: ServerView, kind: str, file: _File, seen: set[str]) -> None:
+    if file.path in seen:
         return
-    seen.add(path)
+    seen.add(file.path)
     try:
         if kind == "vsftpd":
-            view.configurations.append(vsftpd.read(path, overrides))
+            ours = (daemon for daemon in view.daemons if daemon.process.command == kind)
+            listens = any(daemon.ports for daemon in ours)
+            found = vsftpd.read(file.path, file.behind, before=file.before, listens=listens)
         else:
-            view.configurations.append(_READERS[kind](path))
+            found = _READERS[kind](file.path)
     except ConfigError as error:
         view.notes.append(str(error))
+    else:
+        view.configurations.append(found)
 
 
 def _without_file(machine: Machine, view: ServerView, process: Process) -> None:

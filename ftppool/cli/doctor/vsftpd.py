@@ -51,32 +51,44 @@ _MEANINGS = {
 _TRUE = frozenset({"YES", "TRUE", "1"})
 
 
-def read(path: str, overrides: Iterable[str] = ()) -> Configuration:
+def read(
+    path: str,
+    overrides: Iterable[str] = (),
+    *,
+    before: Iterable[str] = (),
+    listens: bool = False,
+) -> Configuration:
     """Read one file; the last of equal settings counts.
 
     Args:
         path: Of the file.
-        overrides: ``name=value``, as a running vsftpd was started with (``-oname=value``).
+        overrides: ``name=value``, as a running vsftpd was started with behind the file
+            (``-oname=value``).
+        before: The same in front of it.
+        listens: True if one is seen to listen by itself, whatever its build has as the default.
 
     Raises:
         ConfigError: It cannot be read.
     """
-    found: dict[str, tuple[str, str, str]] = {}
+    found = _given(before)
     for number, line in enumerate(read_text(path).splitlines(), 1):
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
             found[name.strip()] = (name.strip(), value.rstrip(), f"{path}:{number}")
-    for text in overrides:
-        name, _, value = text.partition("=")
-        found[name] = (name, value, "its command line")
+    found |= _given(overrides)
     configuration = Configuration(kind="vsftpd", files=[path])
     configuration.settings, values = explain(_MEANINGS, found.values())
-    _limits(configuration, values)
+    _limits(configuration, values, listens=listens)
     _logs(configuration, values)
     return configuration
 
 
-def _limits(configuration: Configuration, values: dict[str, str]) -> None:
+def _given(settings: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    pairs = (text.partition("=") for text in settings)
+    return {name: (name, value, "its command line") for name, _, value in pairs}
+
+
+def _limits(configuration: Configuration, values: dict[str, str], *, listens: bool) -> None:
     configuration.per_ip = _number(values["max_per_ip"]) or None
     configuration.clients = _number(values["max_clients"]) or None
     port = _number(values["listen_port"])
@@ -84,7 +96,7 @@ def _limits(configuration: Configuration, values: dict[str, str]) -> None:
     first, last = _number(values["pasv_min_port"]), _number(values["pasv_max_port"])
     if first and last and last >= first:
         configuration.passive = (first, last)
-    if not (_true(values["listen"]) or _true(values["listen_ipv6"])):
+    if not (listens or _true(values["listen"]) or _true(values["listen_ipv6"])):
         configuration.per_ip = configuration.clients = None
         configuration.hints.append(
             "neither listen=YES nor listen_ipv6=YES: started by inetd, max_per_ip and max_clients"

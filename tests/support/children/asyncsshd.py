@@ -100,6 +100,9 @@ class Files(asyncssh.SFTPServer):
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         self.tell(f"read {size}")
         await hang(offset)
+        end = SETTINGS["grows_at"]
+        if end is not None and offset <= end < offset + size:
+            size = end - offset
         # The type checker: asyncssh's read may be awaitable; this server's is not.
         return super().read(file_obj, offset, size)  # type: ignore[return-value]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = ["Done", "run"]
+__all__ = ["Done", "kill", "run"]
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks if it has ended while something else has its stdout open."""
@@ -66,7 +66,7 @@ def run(argv: Sequence[str], timeout: float) -> Done | None:
         return _follow(process, deadline)
     finally:
         if process.returncode is None:  # too late, or a Ctrl-C, which it does not get itself
-            _kill(process)
+            kill(process)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -90,7 +90,11 @@ def _follow(process: Popen[bytes], deadline: float) -> Done | None:
         return Done(process.returncode, out, err)
 
 
-def _kill(process: Popen[bytes]) -> None:
+def kill(process: Popen[bytes]) -> None:
+    """Kill a command that leads a session of its own and has not ended, with all that it started.
+
+    Waits 2 s at most for its end.
+    """
     from subprocess import TimeoutExpired
 
     with contextlib.suppress(OSError, TimeoutExpired):

@@ -196,6 +196,10 @@ def _wordless(
 RULES: tuple[Rule, ...] = (
     # ---- TCP connect. Packet filters refuse (RST, ICMP) or drop at their limit.
     Rule("network-down", _CONNECT, Kind.TRANSIENT, words=r"network is (unreachable|down)"),
+    # Our words for a ProxyCommand; 126 and 127 are those of a shell that cannot run something.
+    Rule("proxy-broken", _CONNECT, Kind.PERMANENT, codes=(None,),
+         words=r"^the proxycommand ended with status 12[67]\b"),
+    Rule("proxy-failed", _CONNECT, Kind.TRANSIENT, codes=(None,), words=r"^the proxycommand "),
     Rule("connect-refused", _CONNECT, Kind.BUSY, scope=Scope.ADDRESS, alone=False),
     Rule("connect-failed", _CONNECT, Kind.TRANSIENT),
     # ---- Bans. FileZilla 0.9, SFTPGo's defender, ProFTPD mod_ban ("Host %a has been banned").

@@ -39,7 +39,8 @@ class SSHConfig:
             and Port where the target names none. None for none.
         proxy_jump: ``"[user@]host[:port]"`` through which to connect, or several with commas.
         proxy_command: Shell command whose standard input and output lead to the server; ``%h``,
-            ``%p`` and ``%r`` stand for host, port and user.
+            ``%p``, ``%r``, ``%n`` and ``%%`` stand for host, port, user, the host as the target
+            names it, and a percent sign, each as one quoted word.
         source_address: Local ``(host, port)`` of connections; port 0 lets the system choose.
         socket_factory: Called as ``socket.create_connection``, for proxies.
         fsync: True: ask the server to write each file to its disk before it takes its name, where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import cast
 
 import paramiko
 
+from ftppool.childprocess import kill
 from ftppool.errors import ConfigError
 from ftppool.sshconfig import SSHConfig
 from ftppool.target import Target
@@ -19,6 +21,12 @@ from ftppool.target import Target
 __all__ = ["CommandSocket", "Endpoint", "endpoint_of", "hops_of"]
 
 DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+ENDING = 0.5
+"""Seconds for the end of a ProxyCommand whose connection is at its end."""
+# What OpenSSH refuses in names since 9.6. Quoting is not enough: a ProxyCommand may hand them to a
+# second shell, or take them for an option.
+_BAD_HOST = re.compile(r"""^-|['`"$\\;&<>|(){}\s\x00-\x1f\x7f]""")
+_BAD_USER = re.compile(r"""^-|['`";&<>|(){}\x00-\x1f\x7f]|\s-|\\\Z""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,13 @@ def hops_of(endpoint: Endpoint, config: SSHConfig) -> list[Endpoint]:
 def _endpoint(
     host: str, port: int | None, user: str, config: SSHConfig, *, otherwise: str = ""
 ) -> Endpoint:
+    # Before the look-up, whose Match exec gives it to a shell, too. Not repeated: it may be a piece
+    # of a password.
+    if _BAD_HOST.search(host):
+        raise ConfigError(
+            "The host name of an SFTP target begins with '-' or holds a character that means"
+            " something to a shell, which OpenSSH refuses, too: write the server's name or address."
+        )
     found = _look_up(host, config)
     name = str(found.get("hostname", host))
     configured = found.get("port", "22")
@@ -87,16 +102,46 @@ def _endpoint(
             ways.append(f"set User in {config.config_file}")
         *others, last = ways
         raise ConfigError(f"SFTP needs a user name: {', '.join(others)} or {last}.")
-    jump, command = str(found.get("proxyjump", "")), str(found.get("proxycommand", ""))
-    if config.proxy_jump or config.proxy_command or config.socket_factory:
-        jump, command = config.proxy_jump or "", config.proxy_command or ""
+    jump, command = _way(found, config)
     files = cast("list[str]", found.get("identityfile", []))
     keys = config.key_files or tuple(
         path for path in map(os.path.expanduser, files) if os.path.exists(path)
     )
-    fill = {"h": shlex.quote(name), "p": str(port), "r": shlex.quote(user), "%": "%"}
-    command = "" if command.lower() == "none" else _fill(command, fill)
-    return Endpoint(name, port, user, keys, "" if jump.lower() == "none" else jump, command)
+    if "%r" in command and _BAD_USER.search(user):
+        raise ConfigError(
+            "The ProxyCommand is to be filled with a user name (%r) that begins with '-' or holds a"
+            " character that means something to a shell, which OpenSSH refuses, too: write the"
+            " name into the command in place of %r."
+        )
+    fill = {"h": name, "n": host, "p": str(port), "r": user, "%": "%"}
+    jump = _fill(jump, fill)
+    command = _fill(command, {letter: shlex.quote(value) for letter, value in fill.items()})
+    return Endpoint(name, port, user, keys, jump, command)
+
+
+def _way(found: paramiko.SSHConfigDict, config: SSHConfig) -> tuple[str, str]:
+    """Return the hosts to jump over and the proxy command, of which one at least is ""."""
+    if config.proxy_jump or config.proxy_command or config.socket_factory:
+        ways = {"proxyjump": config.proxy_jump or "", "proxycommand": config.proxy_command or ""}
+    else:
+        # In the order of the file: its first word on this counts, be it "none".
+        first = next((key for key in found if key in ("proxyjump", "proxycommand")), "")
+        ways = {first: str(found.get(first, ""))}  # paramiko makes None of some "none"
+    jump, command = ways.get("proxyjump", ""), ways.get("proxycommand", "")
+    return "" if jump.lower() == "none" else jump, "" if command.lower() == "none" else command
+
+
+class _Configuration(paramiko.SSHConfig):
+    """Leaves what leads to a server as it is written.
+
+    paramiko would fill it in without quotes, and with the port and user of the file where the
+    target names others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        ours: dict[str, list[str]] = {"proxycommand": [], "proxyjump": []}
+        self.TOKENS_BY_CONFIG_KEY = {**self.TOKENS_BY_CONFIG_KEY, **ours}
 
 
 def _look_up(host: str, config: SSHConfig) -> paramiko.SSHConfigDict:
@@ -104,7 +149,7 @@ def _look_up(host: str, config: SSHConfig) -> paramiko.SSHConfigDict:
         return paramiko.SSHConfigDict()
     path = os.path.expanduser(os.fspath(config.config_file))
     try:
-        return paramiko.SSHConfig.from_path(path).lookup(host)
+        return _Configuration.from_path(path).lookup(host)
     except FileNotFoundError:
         return paramiko.SSHConfigDict()
     except (OSError, paramiko.SSHException, UnicodeError, ImportError) as error:
@@ -151,14 +196,31 @@ class CommandSocket(socket.socket):
                 raise
         return sock
 
+    def failure(self) -> str:
+        """Say what the command failed of, once it says nothing more.
+
+        Returns:
+            "" if it ended well, or runs on.
+        """
+        if self._process is None:
+            return ""
+        try:
+            status = self._process.wait(ENDING)  # its output may end a moment before it does
+        except subprocess.TimeoutExpired:
+            return ""
+        if status in (126, 127):
+            what = "was not found" if status == 127 else "may not be run"
+            return f"the ProxyCommand ended with status {status}: a command in it {what}; mend it"
+        how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+        return f"the ProxyCommand {how}; what it writes to stderr says why" if status else ""
+
     def close(self) -> None:
-        """Close, and end the command."""
+        """Close, and end the command with all that it started."""
         process, self._process = self._process, None
         super().close()
         if process is None:
             return
         try:
-            process.wait(0.5)
+            process.wait(ENDING)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            kill(process)

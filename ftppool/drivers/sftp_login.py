@@ -218,6 +218,9 @@ class Opening:
         self._phase = Phase.SSH_BANNER
         try:
             words = stream.banner(self._timeouts.connect)
+            if words == "" and isinstance(sock, CommandSocket) and (failure := sock.failure()):
+                self._phase = Phase.CONNECT  # no server has refused anything
+                raise ConnectionError(failure)
             if words is not None:
                 raise _Refused(words or "the server hung up without a word")
             transport = Transport(stream, handshake=self._timeouts.connect, login=self._timeouts.io)

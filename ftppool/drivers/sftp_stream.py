@@ -51,27 +51,31 @@ class Stream:
         """Read up to the server's SSH banner, and leave it for paramiko.
 
         Args:
-            timeout: Seconds until the first line; further lines must follow within two.
+            timeout: Seconds for all of it; further lines must follow within two each.
 
         Returns:
             None if the banner is there, else what the server said instead before it hung up or
             fell silent.
 
         Raises:
-            TimeoutError: It said nothing at all.
+            TimeoutError: It said nothing at all, or empty lines only.
         """
-        deadline, lines = time.monotonic() + timeout, 0
+        ends = deadline = time.monotonic() + timeout
+        lines = 0
         while True:
             whole = self._rest.split(b"\n")[:-1]
             if any(line.startswith(b"SSH-") for line in whole):
                 return None
             if len(whole) > lines:
-                lines, deadline = len(whole), time.monotonic() + min(2.0, timeout)
-            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+                lines, deadline = len(whole), min(ends, time.monotonic() + 2.0)
             try:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError("timed out")
+                self._sock.settimeout(left)
                 more = self._sock.recv(4096)
             except TimeoutError:
-                if not self._rest:
+                if not self._rest.strip():
                     raise
                 more = b""
             if not more or len(self._rest) > READ_AHEAD:

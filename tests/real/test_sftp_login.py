@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +31,8 @@ from ftppool import (
     SSHConfig,
     Target,
 )
-from ftppool.drivers.sftp_endpoint import endpoint_of, hops_of
+from ftppool.drivers.sftp_endpoint import endpoint_of
+from ftppool.drivers.sftp_stream import Stream
 from tests.conftest import Start
 from tests.support.openssh import OpenSSH, new_key, password_works
 from tests.support.relay import Relay
@@ -257,50 +258,6 @@ def test_the_ssh_config_tells_the_user_and_the_port_that_the_url_does_not(start:
     assert server.wait_idle().logins_failed == 0
 
 
-def test_a_jump_host_has_the_user_that_the_ssh_config_names(sshd: Server) -> None:
-    (known_hosts().parent / "config").write_text("Host gate\n  User porter\n")
-    target = Target.parse("sftp://bob@inside")
-    config = SSHConfig(proxy_jump="gate,mary@gate,hall")
-    hops = hops_of(endpoint_of(target, config), config)
-    assert [hop.user for hop in hops] == ["porter", "mary", "bob"]
-
-
-def test_a_proxy_command_leads_to_the_server_and_ends_with_the_connection(sshd: Server) -> None:
-    relay = (
-        "import os,select,socket,sys;s=socket.create_connection(sys.argv[1:3]);p={0:s,s:1}\n"
-        "while 1:\n"
-        " for r in select.select(list(p),[],[])[0]:\n"
-        "  d=os.read(r if r==0 else r.fileno(),65536)\n"
-        "  if not d: sys.exit()\n"
-        "  s.sendall(d) if r==0 else os.write(1,d)"
-    )
-    config = SSHConfig(proxy_command=f"{sys.executable} -c '{relay}' %h %p")
-    with FTPPool(sshd.url, ssh=config) as pool:
-        assert pool.upload(b"x" * 1_000_000, "file").verified
-    assert sshd.wait_idle().connects == 1
-
-
-def test_a_jump_host_leads_to_the_server(start: Start) -> None:
-    jump = start("openssh")
-    home = known_hosts().parent
-    (home / "id_ed25519").rename(home / "jump")
-    jump_home = home
-    target = start("openssh")
-    here = known_hosts().parent
-    with known_hosts().open("a") as file:
-        file.write((jump_home / "known_hosts").read_text())
-    # Seen from the jump host, "inside" is our loopback.
-    (here / "config").write_text(
-        f"Host gate\n HostName 127.0.0.1\n Port {jump.port}\n IdentityFile {jump_home}/jump\n"
-        f"Host 127.0.0.1\n Port {target.port}\n ProxyJump {jump.user}@gate\n"
-    )
-    with FTPPool(f"sftp://{target.user}@127.0.0.1", max_per_ip=1) as pool:
-        assert pool.upload(b"x" * 1_000_000, "file").verified
-        assert pool.close().clean
-    assert target.wait_idle().quits == 1
-    assert jump.wait_idle().quits == 1
-
-
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -401,6 +358,31 @@ def mute(greeting: bytes) -> Iterator[int]:
             thread.join()
             for sock in taken:
                 sock.close()
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"\r\n", b"x", b"please wait\r\n"])
+def test_a_peer_that_talks_on_and_has_no_banner_is_given_up_at_the_limit(piece: bytes) -> None:
+    ours, theirs = socket.socketpair()
+
+    def talk() -> None:
+        stop = time.monotonic() + 20  # then it hangs up, so that nothing waits for ever
+        with theirs, contextlib.suppress(OSError):  # when we close
+            while time.monotonic() < stop:
+                theirs.sendall(piece)
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        said: str | None = ""
+        with contextlib.suppress(TimeoutError):  # nothing but empty lines is silence
+            said = Stream(ours, 1.0).banner(0.5)
+        assert thread.is_alive()  # we have ended it, not the peer
+        assert said is not None
+        assert said == "" if piece.isspace() else said.startswith(piece.decode().strip())
+    finally:
+        ours.close()
+        thread.join()
 
 
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-mute\r\n"])

@@ -69,6 +69,12 @@ CONNECTING = [
          0, NEW, TRANSIENT, SERVER, None, "connect-failed"),
     case("our own cable", CONNECT, None, "[Errno 101] Network is unreachable",
          2, KNOWN, TRANSIENT, SERVER, None, "network-down"),
+    case("dash without nc", CONNECT, None,
+         "the ProxyCommand ended with status 127: a command in it was not found; mend it",
+         2, KNOWN, PERMANENT, SERVER, None, "proxy-broken"),
+    case("ssh -W through a gate that is down", CONNECT, None,
+         "the ProxyCommand ended with status 255; what it writes to stderr says why",
+         2, KNOWN, TRANSIENT, SERVER, None, "proxy-failed"),
 ]
 GREETED = [
     case("vsftpd max_per_ip", GREETING, 421,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.support import certificates, install, leaks, servers
 from tests.support.asyncsshd import AsyncSSH
 from tests.support.openssh import OpenSSH
 from tests.support.servers import KINDS, SECURE_KINDS, Server
+
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's would be that of all that tests start
 
 
 class Start(Protocol):

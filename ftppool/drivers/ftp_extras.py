@@ -100,9 +100,9 @@ class FTPExtras(ABC):
         try:
             return offset + self._put(f"STOR {path}", path, source, count, offset)
         except RemoteRejected as error:
-            if error.retryable or error.stops_batch or taken:
-                raise  # it may have stored some of it: APPE would put the rest behind that
-        source.seek(offset)
+            # Of what was taken it may have stored some: APPE would put the rest behind that.
+            if error.retryable or error.stops_batch or taken or source.tell() != offset:
+                raise
         self._ftp._held().restarting = False
         return offset + self._put(f"APPE {path}", path, source, on_bytes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
@@ -129,6 +130,40 @@ def test_nothing_is_put_behind_what_a_refused_transfer_has_left(
     assert report.ok
     assert not report.outcomes[0].notes
     assert not any(command.startswith("APPE") for command in server.commands)
+    assert server.files == {"/f": source.read_bytes()}
+
+
+def test_a_digest_is_that_of_the_whole_file_though_its_rest_was_appended(tmp_path: Path) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(os.urandom(500_000))
+    cut: list[str] = []
+
+    # A server that has REST for downloads only, and a connection that breaks once.
+    def trick(visit: Visit, verb: str, argument: str) -> str | None:
+        files = visit.server.files
+        if verb == "FEAT":
+            return "211-features\r\n HASH SHA-256*\r\n211 end"
+        if verb == "HASH":
+            content = files[f"/{argument}"]
+            digest = hashlib.sha256(content).hexdigest()
+            return f"213 SHA-256 0-{len(content)} {digest} {argument}"
+        if verb == "226" and not cut:
+            cut.append(argument)
+            return HANG_UP
+        if verb == "STOR" and visit.restart:
+            return "550 Not from the middle."
+        if verb == "APPE":
+            before = files[f"/{argument}"]
+            visit.restart = len(before)
+            return visit.do_stor(argument)
+        return None
+
+    with Tricky(trick, keep=lambda sent: sent if cut else sent[:300_000]) as server:
+        report = send(server, [source], resume=True, verify="hash")
+    [outcome] = report.outcomes
+    assert outcome.verified
+    assert outcome.attempts == 2
+    assert outcome.notes == ("went on at byte 300000 of a part that was there",)
     assert server.files == {"/f": source.read_bytes()}
 
 
